@@ -44,8 +44,9 @@ struct store_env {
 	 * dir_name is the directory's own name. NULL: none is. */
 	bool (*is_local)(void *arg, const char *dir_name, const char *name,
 	    bool is_dir);
-	/* Is a file of this name a mail, to be cut (fs/ knows Maildir)?  NULL:
-	 * decided by the bytes alone. */
+	/* Do messages lie in a directory of this name (fs/ knows Maildir)?
+	 * For counting them.  NULL: nowhere. */
+	bool (*is_message_dir)(const char *dir_name);
 	size_t memory_max; /* staged pages; 0: default (16 MiB) */
 	size_t cache_max;  /* opened blocks; 0: default (8 MiB) */
 	uint64_t limit_bytes; /* of packs and journal; 0: the disk's */

@@ -36,6 +36,11 @@ enum inode_data {
 	DATA_RECIPE = 0, /* sealed: `content` (empty file: len 0) */
 	DATA_KEPT = 1,	 /* local-only: the page file of this ino */
 	DATA_LINK = 2,	 /* a symlink: `content.bytes` is the target */
+
+	/* what a directory is for */
+	DATA_DIR = 0,
+	DATA_DIR_SCRATCH = 1,  /* everything below it is local-only (tmp) */
+	DATA_DIR_MESSAGES = 2, /* messages lie in it (cur, new) */
 };
 
 struct inode {
