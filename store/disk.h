@@ -5,13 +5,14 @@
  * simulated one that loses and tears what was not synced.  The index (LMDB)
  * has a seam of its own, index.h.
  *
- * A file is named by a path relative to the disk's directory; '/' separates.
- * Offsets and lengths are bytes.  Reads past the end are short; writes are
- * whole or an error (after which the range holds anything).  What was written
- * survives the death of the process at once and a power cut after
- * disk_sync(); a file's existence and name survive a power cut after
- * disk_sync_dir() of its directory.  All calls may come from any thread;
- * calls on one range at a time are the caller's to order.
+ * A file is named by a path relative to the disk's directory; '/' separates;
+ * "" is that directory itself, where a directory is asked for.  Offsets and
+ * lengths are bytes.  Reads past the end are short; writes are whole or an
+ * error (after which the range holds anything).  What was written survives
+ * the death of the process at once and a power cut after disk_sync(); a
+ * file's existence and name survive a power cut after disk_sync_dir() of its
+ * directory.  All calls may come from any thread; calls on one range at a
+ * time are the caller's to order.
  *
  * Errors: ERR_NOSPACE, ERR_IO, ERR_NOMEM, ERR_ABSENT, ERR_EXISTS, ERR_DENIED. */
 #ifndef POST_STORE_DISK_H
