@@ -119,6 +119,9 @@ struct store_who {
 enum err store_make(struct store *s, uint64_t dir, const char *name,
     uint32_t mode, uint64_t rdev, const char *target,
     const struct store_who *who, bool hold, struct inode *out) MUST_CHECK;
+/* The target of a symlink, NUL-terminated; ERR_INVALID: it is none. */
+enum err store_read_link(
+    struct store *s, uint64_t ino, char *buf, size_t cap) MUST_CHECK;
 enum err store_link(struct store *s, uint64_t ino, uint64_t dir,
     const char *name, bool hold, struct inode *out) MUST_CHECK;
 enum err store_unlink(

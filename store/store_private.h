@@ -41,6 +41,7 @@
 #define RETRY_NS 2000000000 /* after one that failed */
 #define IDLE_TRIM_NS 3000000000
 
+
 /* Unsynced bytes beyond this are sealed by a checkpoint, not journalled. */
 #define SETTLE_MAX (8u << 20)
 /* Files up to this are sealed from one buffer (and may be cut as mail). */
@@ -151,6 +152,8 @@ struct change {
 void change_init(struct change *c, struct store *s);
 void change_fini(struct change *c);
 void change_inode(struct change *c, const struct inode *ino);
+/* The same by one who holds the file's lock and knows it is staged. */
+void change_inode_staged(struct change *c, const struct inode *ino);
 void change_drop_inode(struct change *c, uint64_t ino);
 /* old_name NULL: an addition; else the entry at its cookie gets a new face */
 void change_entry(
@@ -194,6 +197,7 @@ enum err live_inode(struct store *s, struct index_txn *txn, uint64_t ino,
 enum err file_get(struct store *s, struct index_txn *txn, uint64_t ino,
     struct file **out) MUST_CHECK;
 struct file *file_find(struct store *s, uint64_t ino); /* or NULL */
+bool file_is_staged(struct store *s, uint64_t ino);
 void file_put(struct store *s, struct file *f);
 /* Make sure f->staging is there; f->lock is held. */
 enum err file_stage(struct file *f) MUST_CHECK;
@@ -204,9 +208,10 @@ enum err file_read(struct file *f, uint64_t off, void *buf, size_t len,
  * or exclusively. */
 enum err file_settle(
     struct store *s, struct file *f, uint64_t *lsn, bool *whole) MUST_CHECK;
-/* The last name went: keep it for its holders, or let it go; lock is held
- * exclusively. */
-enum err file_orphan(struct store *s, const struct inode *ino) MUST_CHECK;
+/* The last name went, and the change is committed: keep the file for its
+ * holders, or let it go.  `f` is what file_get() gave before the commit (NULL
+ * if nobody holds it), and is put.  lock is held exclusively. */
+void file_forget(struct store *s, struct file *f, const struct inode *ino);
 uint64_t held(struct store *s, uint64_t ino);
 void note_change(struct store *s);
 void wait_for_memory(struct store *s);
@@ -214,6 +219,12 @@ int64_t store_now(struct store *s);
 
 /* Directory times always move forward. */
 void touch_dir(struct inode *dir, int64_t now);
+
+/* ---- attrs.c ------------------------------------------------------------ */
+
+/* Keep a symlink's target that is too long for its row. */
+void change_long_link(struct change *c, const struct inode *in,
+    const char *target, bool local);
 
 /* ---- userlog.c ---------------------------------------------------------- */
 
