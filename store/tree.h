@@ -103,6 +103,7 @@ enum err tree_xattrs(struct tree *t, struct index_txn *txn, uint64_t ino,
 /* All copy what they are given.  ERR_NOMEM changes nothing. */
 
 enum err tree_put_inode(struct tree *t, const struct inode *ino) MUST_CHECK;
+/* Its extended attributes go with it. */
 enum err tree_drop_inode(struct tree *t, uint64_t ino) MUST_CHECK;
 enum err tree_put_xattrs(struct tree *t, uint64_t ino, const uint8_t *bytes,
     size_t len) MUST_CHECK; /* len 0 removes */
@@ -131,9 +132,9 @@ enum err tree_frozen_content(struct tree *t, uint64_t ino, uint8_t data,
 
 enum err tree_write_frozen(struct tree *t, struct index_txn *txn) MUST_CHECK;
 
-/* After the commit: drop the frozen layer.  After a failure: put it back
- * under the active one (whose changes win).  thaw can not fail for want of
- * memory: what it needs was reserved at freeze. */
+/* After the commit: drop the frozen layer.  After a failure (also of a commit
+ * of which nobody knows whether it reached the disk): put it back under the
+ * active one, whose changes win.  thaw needs no memory: see tree_private.h. */
 void tree_drop_frozen(struct tree *t);
 void tree_thaw(struct tree *t);
 
