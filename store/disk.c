@@ -53,8 +53,7 @@ disk_file_close(struct disk_file *f)
 }
 
 enum err
-disk_read(
-    struct disk_file *f, uint64_t off, void *buf, size_t len, size_t *got)
+disk_read(struct disk_file *f, uint64_t off, void *buf, size_t len, size_t *got)
 {
 	*got = 0;
 	if (len == 0)

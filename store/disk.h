@@ -32,10 +32,10 @@ enum err disk_posix_open(const char *path, struct disk **out) MUST_CHECK;
 void disk_close(struct disk *d); /* NULL is allowed; files closed before */
 
 enum disk_mode {
-	DISK_READ = 0,	 /* must exist, read-only */
-	DISK_WRITE = 1,	 /* must exist */
+	DISK_READ = 0, /* must exist, read-only */
+	DISK_WRITE = 1, /* must exist */
 	DISK_CREATE = 2, /* made, mode 0600, if it is not there */
-	DISK_EXCL = 3,	 /* made, mode 0600; ERR_EXISTS if it is there */
+	DISK_EXCL = 3, /* made, mode 0600; ERR_EXISTS if it is there */
 };
 
 enum err disk_open(struct disk *d, const char *name, enum disk_mode mode,
@@ -43,8 +43,8 @@ enum err disk_open(struct disk *d, const char *name, enum disk_mode mode,
 void disk_file_close(struct disk_file *f); /* NULL is allowed */
 enum err disk_read(struct disk_file *f, uint64_t off, void *buf, size_t len,
     size_t *got) MUST_CHECK;
-enum err disk_write(struct disk_file *f, uint64_t off, const void *buf,
-    size_t len) MUST_CHECK;
+enum err disk_write(
+    struct disk_file *f, uint64_t off, const void *buf, size_t len) MUST_CHECK;
 enum err disk_sync(struct disk_file *f) MUST_CHECK;
 enum err disk_truncate(struct disk_file *f, uint64_t size) MUST_CHECK;
 enum err disk_size(struct disk_file *f, uint64_t *size) MUST_CHECK;
@@ -58,8 +58,8 @@ enum err disk_sync_dir(struct disk *d, const char *name) MUST_CHECK;
 /* Call fn for each entry of directory `name`, sorted; stop at its first
  * error and return that. */
 typedef enum err disk_list_fn(void *arg, const char *entry);
-enum err disk_list(struct disk *d, const char *name, disk_list_fn *fn,
-    void *arg) MUST_CHECK;
+enum err disk_list(
+    struct disk *d, const char *name, disk_list_fn *fn, void *arg) MUST_CHECK;
 
 /* Bytes the file system has left for us, and in all. */
 enum err disk_free(

@@ -81,8 +81,8 @@ open_below(struct disk *d, const char *name, int flags)
 static int
 open_dir(struct disk *d, const char *name)
 {
-	return open_below(d, disk_name_is_root(name) ? "." : name,
-	    O_RDONLY | O_DIRECTORY);
+	return open_below(
+	    d, disk_name_is_root(name) ? "." : name, O_RDONLY | O_DIRECTORY);
 }
 
 static void
@@ -151,8 +151,8 @@ posix_read(
 	if (len > (uint64_t)INT64_MAX - off)
 		len = (size_t)((uint64_t)INT64_MAX - off);
 	while (*got < len) {
-		ssize_t n = pread(
-		    fd_of(f), at + *got, len - *got, (off_t)(off + *got));
+		ssize_t n =
+		    pread(fd_of(f), at + *got, len - *got, (off_t)(off + *got));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -27,8 +27,7 @@ struct disk_ops {
 	/* Adds to *all, in any order, also before it fails. */
 	enum err (*names)(
 	    struct disk *d, const char *name, struct disk_names *all);
-	enum err (*free)(
-	    struct disk *d, uint64_t *free_bytes, uint64_t *total);
+	enum err (*free)(struct disk *d, uint64_t *free_bytes, uint64_t *total);
 
 	void (*file_close)(struct disk_file *f);
 	enum err (*read)(struct disk_file *f, uint64_t off, void *buf,
