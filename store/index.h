@@ -40,11 +40,10 @@ struct index_txn;
 struct index_cursor;
 
 /* Open or make the LMDB database in directory `path` (which must exist).
- * Commit is durable on return. */
+ * Commit is durable on return.  One process opens it once at a time. */
 enum err index_lmdb_open(const char *path, struct index **out) MUST_CHECK;
 
-/* Memory.  index_mem_crash() drops what was not committed, which is what a
- * reopened LMDB shows. */
+/* Memory.  To abort what was not committed is what a crash does. */
 enum err index_mem_new(struct index **out) MUST_CHECK;
 
 void index_close(struct index *ix); /* NULL is allowed; no txn open */
@@ -70,9 +69,10 @@ enum err index_put(struct index_txn *txn, enum index_table t, const void *key,
 enum err index_del(struct index_txn *txn, enum index_table t, const void *key,
     size_t key_len) MUST_CHECK;
 
-/* The first pair whose key is >= the given one (*key, *val borrowed as
- * above), or ERR_ABSENT.  One cursor stays valid for its transaction's life,
- * while nothing is put or deleted. */
+/* The first pair whose key is >= the given one (the first of all if from_len
+ * is 0), *key, *val borrowed as above, or ERR_ABSENT, and then there is no
+ * cursor.  A cursor can be moved while nothing is put or deleted, and is
+ * closed before its transaction ends. */
 enum err index_seek(struct index_txn *txn, enum index_table t, const void *from,
     size_t from_len, struct index_cursor **out, const uint8_t **key,
     size_t *key_len, const uint8_t **val, size_t *val_len) MUST_CHECK;
