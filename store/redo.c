@@ -12,7 +12,7 @@
  *              u8 old_len, old name (0: an addition)
  *   DROP_ENTRY varint dir, cookie, ino; u8 type, u8 local; u8 len, name
  *   XATTRS     varint ino, varint len, row (xattr.h)
- *   COUNT      varint user, svarint messages, svarint files
+ *   COUNT      varint user, svarint messages
  *   RECORD     varint user, varint len, record of the user log (ulog.h),
  *              coded against a zeroed predecessor
  *   LEDGER     16 bytes
@@ -211,16 +211,15 @@ change_xattrs(struct change *c, uint64_t ino, const uint8_t *bytes, size_t len)
 }
 
 void
-change_count(struct change *c, unsigned user, int64_t messages, int64_t files)
+change_count(struct change *c, unsigned user, int64_t messages)
 {
 	struct wr w;
 
-	if ((messages == 0 && files == 0) || !change_room(c, 40, &w))
+	if (messages == 0 || !change_room(c, 40, &w))
 		return;
 	wr_be(&w, ITEM_COUNT, 1);
 	wr_varint(&w, user);
 	wr_svarint(&w, messages);
-	wr_svarint(&w, files);
 	change_wrote(c, &w);
 }
 
@@ -362,6 +361,44 @@ change_acknowledge(struct store *s, uint64_t lsn)
 
 /* ---- applying ----------------------------------------------------------- */
 
+/* Keep the owner's counters of files and bytes, which are sums over the rows
+ * of inodes that are in the log: `in` (NULL: none) takes the place of the row
+ * there is. */
+static enum err
+count_inode(struct store *s, uint64_t ino, const struct inode *in)
+{
+	struct index_txn *txn = NULL;
+	struct store_user *u;
+	struct inode old;
+	enum err e = index_begin_read(s->env.index, &txn);
+
+	if (e)
+		return e;
+	e = tree_inode(s->tree, txn, ino, &old);
+	index_abort(&txn);
+	if (e && e != ERR_ABSENT)
+		return e;
+	if (!e && S_ISREG(old.mode) && old.shared_links &&
+	    (u = user_of(s, old.owner))) {
+		u->files--;
+		u->logical_bytes -= old.size;
+	}
+	if (in && S_ISREG(in->mode) && in->shared_links &&
+	    (u = user_of(s, in->owner))) {
+		u->files++;
+		u->logical_bytes += in->size;
+	}
+	return OK;
+}
+
+enum err
+put_counted(struct store *s, const struct inode *in)
+{
+	enum err e = count_inode(s, in->ino, in);
+
+	return e ? e : tree_put_inode(s->tree, in);
+}
+
 /* Content and size as they are now, instead of a staged file's row's. */
 static enum err
 keep_content(struct store *s, struct inode *in)
@@ -408,7 +445,7 @@ apply_inode(struct store *s, struct rd *r, bool replay)
 		pthread_mutex_unlock(&f->lock);
 		file_put(s, f);
 	}
-	return tree_put_inode(s->tree, &in);
+	return put_counted(s, &in);
 }
 
 static bool
@@ -462,13 +499,12 @@ static enum err
 apply_count(struct store *s, struct rd *r)
 {
 	uint64_t number = rd_varint(r);
-	int64_t messages = rd_svarint(r), files = rd_svarint(r);
+	int64_t messages = rd_svarint(r);
 	struct store_user *u = r->bad ? NULL : user_of(s, (unsigned)number);
 
 	if (!u)
 		return ERR_MALFORMED;
 	u->messages += (uint64_t)messages;
-	u->files += (uint64_t)files;
 	return OK;
 }
 
@@ -542,16 +578,18 @@ apply_drop(struct store *s, uint64_t ino, bool replay)
 {
 	struct index_txn *txn = NULL;
 	struct inode now;
-	enum err e;
+	enum err e = count_inode(s, ino, NULL);
 
 	/* Live, the one who dropped it looks after its holders. */
-	if (replay && !(e = index_begin_read(s->env.index, &txn))) {
+	if (!e && replay && !(e = index_begin_read(s->env.index, &txn))) {
 		e = live_inode(s, txn, ino, &now);
 		index_abort(&txn);
 		if (!e)
 			file_forget(s, file_find(s, ino), &now);
+		else if (e == ERR_ABSENT)
+			e = OK;
 	}
-	return tree_drop_inode(s->tree, ino);
+	return e ? e : tree_drop_inode(s->tree, ino);
 }
 
 static enum err

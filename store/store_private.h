@@ -66,8 +66,7 @@ struct log_state {
 struct store_user {
 	struct user_keys *keys; /* borrowed */
 	uint64_t root;		/* ino of the user's directory; 0: none yet */
-	uint64_t messages, files;
-	uint64_t logical_bytes; /* as of the last checkpoint */
+	uint64_t messages, files, logical_bytes; /* of what is in the log */
 	struct log_state log;
 };
 
@@ -161,8 +160,7 @@ void change_entry(
 void change_drop_entry(struct change *c, const struct entry *e);
 void change_xattrs(
     struct change *c, uint64_t ino, const uint8_t *bytes, size_t len);
-void change_count(
-    struct change *c, unsigned user, int64_t messages, int64_t files);
+void change_count(struct change *c, unsigned user, int64_t messages);
 void change_record(
     struct change *c, unsigned user, struct ulog_record *r);
 void change_ledger(struct change *c, const uint8_t mark[16]);
@@ -181,6 +179,9 @@ enum err change_acknowledge(struct store *s, uint64_t lsn) MUST_CHECK;
 /* Apply a frame; replay: also the bytes of files. */
 enum err redo_apply(
     struct store *s, const uint8_t *bytes, size_t len, bool replay) MUST_CHECK;
+
+/* tree_put_inode() with the owner's counters kept; lock held exclusively. */
+enum err put_counted(struct store *s, const struct inode *in) MUST_CHECK;
 
 enum err pending_add(
     struct pending *p, const void *bytes, size_t len) MUST_CHECK;
@@ -230,9 +231,6 @@ void change_long_link(struct change *c, const struct inode *in,
 
 struct store_user *user_of(struct store *s, unsigned number); /* from 1 */
 struct ulog_oid oid_of(struct store *s, unsigned user, uint64_t ino);
-/* Turn frozen_pending into batches and heads (blocks put, not flushed);
- * next[i] is what user i's log will be once committed. */
-enum err userlog_write(struct store *s, struct log_state *next) MUST_CHECK;
 enum err log_state_put(struct store *s, struct index_txn *txn,
     unsigned user_index, const struct log_state *l) MUST_CHECK;
 enum err log_state_get(struct store *s, struct index_txn *txn,
@@ -250,14 +248,19 @@ enum err userlog_read(struct store *s, unsigned user_index,
 void set_problem(struct store *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-#define META_STATE "state"
+/* ---- rows of INDEX_META (store.c) --------------------------------------- */
+
 struct store_state {
 	uint64_t lsn, next_ino, next_cookie;
 };
-enum err state_put(struct store *s, struct index_txn *txn,
-    const struct store_state *st) MUST_CHECK;
+/* An empty tree: STORE_ROOT alone. */
+enum err make_root(struct index *index, int64_t now) MUST_CHECK;
+enum err state_put(
+    struct index_txn *txn, const struct store_state *st) MUST_CHECK;
 enum err state_get(struct index_txn *txn, struct store_state *st) MUST_CHECK;
-enum err user_row_put(struct index_txn *txn, const struct store_user *u) MUST_CHECK;
-enum err user_row_get(struct index_txn *txn, struct store_user *u) MUST_CHECK;
+enum err user_row_put(struct index_txn *txn, unsigned user_index,
+    const struct store_user *u) MUST_CHECK;
+enum err user_row_get(struct index_txn *txn, unsigned user_index,
+    struct store_user *u) MUST_CHECK;
 
 #endif
