@@ -12,10 +12,10 @@
  * per mail.  Released space is overwritten again, never grown without need,
  * and given back when the store is idle, so that a small home stays small.
  *
- * Frames are sealed with ChaCha20-Poly1305; the nonce is (segment's epoch,
- * offset), and an epoch is never used twice under one key.  A frame that is
- * stale, torn or damaged does not open, and ends the replay: what came after
- * it was never acknowledged as durable.  Format: FORMAT.md, "Journal".
+ * Frames are sealed with ChaCha20-Poly1305 under a key of their segment's own
+ * (it has a salt, new at each use); the nonce is (epoch, offset).  A frame
+ * that is stale, torn or damaged does not open, and ends the replay: what came
+ * after it was never acknowledged as durable.  Format: FORMAT.md, "Journal".
  *
  * lsn: bytes ever appended; strictly increasing, survives restarts.
  *
@@ -37,9 +37,9 @@ enum err journal_open(struct disk *d, const struct key *key, uint64_t from_lsn,
     struct journal **out) MUST_CHECK;
 void journal_close(struct journal *j); /* NULL is allowed; does not sync */
 
-/* Call fn for each frame from from_lsn on.  Stops at fn's first error.
- * *torn: bytes after the last good frame that were not empty (a crash in
- * mid-write; reported, not an error). */
+/* Call fn for each frame from from_lsn on; lsn is its end. Stops at fn's
+ * first error. *torn: bytes after the last good frame that were not empty (a
+ * crash in mid-write; reported, not an error). */
 typedef enum err journal_fn(
     void *arg, uint64_t lsn, const uint8_t *bytes, size_t len);
 enum err journal_replay(struct journal *j, journal_fn *fn, void *arg,
@@ -47,12 +47,15 @@ enum err journal_replay(struct journal *j, journal_fn *fn, void *arg,
 
 /* Add a frame; *lsn is its end.  It is in memory only: ordered, cheap, no
  * system call.  ERR_NOSPACE if the room for it could not be had: nothing was
- * added. */
+ * added.  While earlier frames could not be written (a full disk), it tries
+ * to write those first, and fails as that does: the journal recovers by itself
+ * when space returns. */
 enum err journal_append(struct journal *j, const void *bytes, size_t len,
     uint64_t *lsn) MUST_CHECK;
 
 /* Return once everything up to lsn is with the kernel: it survives kill -9.
- * Many callers are served by one write. */
+ * Many callers are served by one write.  After an error the frames are kept
+ * and tried again by the next call: they may yet become durable. */
 enum err journal_write(struct journal *j, uint64_t lsn) MUST_CHECK;
 
 /* Return once everything up to lsn is durable.  Many callers are served by
