@@ -76,7 +76,8 @@ enum err content_reader_new(struct sealer *s,
 void content_reader_free(struct content_reader *r); /* NULL is allowed */
 
 /* Read [off, off + len), short at the end.  ERR_MALFORMED: the recipe is not
- * one; ERR_CORRUPT, ERR_UNREACHABLE: from the source. */
+ * one; ERR_CORRUPT: a block does not open; ERR_UNREACHABLE and the like: the
+ * source's. */
 enum err content_read(struct content_reader *r, const struct content *c,
     uint64_t off, void *buf, size_t len, size_t *got) MUST_CHECK;
 

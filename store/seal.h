@@ -1,10 +1,12 @@
 /* seal.h - a chunk of plaintext becomes a block that anyone may hold.
  *
  *   plain  --zstd (+ dictionary)-->  packed  --AEAD-->  block
- *   key = BLAKE2b-256(convergence secret, plain);  id = BLAKE2b-256(block)
+ *   key = BLAKE2b-256(convergence secret, packed);  id = BLAKE2b-256(block)
  *
  * so the same plaintext under the same secret is the same block, whoever
  * seals it, and whoever holds the id can check the block and learns nothing.
+ * (The key is over the packed form, so that two releases of zstd that pack
+ * one plaintext differently never use one key for two texts.)
  * Bare convergent encryption lets anybody confirm a guess; hence the secret,
  * in three domains (DESIGN section 4):
  *
