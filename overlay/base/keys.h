@@ -48,20 +48,22 @@ struct home_keys {
 	struct id device_id, node_id;
 };
 
-/* New chance for everything but users; no user yet. */
+/* New chance for everything but users; no user yet.  ERR_INVALID: the name is
+ * no domain (domain_check). */
 enum err home_keys_new(
     const char *organisation_name, struct home_keys **out) MUST_CHECK;
 /* Wipes.  NULL is allowed. */
 void home_keys_free(struct home_keys *k);
 
 /* Add a user: a new root, or (root not NULL) a recovered one.  ERR_EXISTS:
- * that address is here; ERR_INVALID: no address (address_check). */
+ * that address or root is here; ERR_INVALID: no address (address_check);
+ * ERR_RANGE: KEYS_USERS_MAX are here.  Pointers into k->user die. */
 enum err home_keys_add_user(struct home_keys *k, const char *address,
     const uint8_t *root) MUST_CHECK;
 struct user_keys *home_keys_find(struct home_keys *k, const char *address);
 
 /* The file's bytes.  passphrase NULL: not sealed.  *bytes is the caller's to
- * wipe and free. */
+ * wipe and free.  ERR_INVALID: over PASSPHRASE_MAX. */
 enum err home_keys_encode(const struct home_keys *k, const char *passphrase,
     bool cheap, uint8_t **bytes, size_t *len) MUST_CHECK;
 /* ERR_WRONG_KEY: wrong passphrase; ERR_DENIED: one is needed and passphrase is
@@ -77,8 +79,11 @@ bool home_keys_sealed(const uint8_t *bytes, size_t len);
 void phrase_encode(const uint8_t root[ROOT_BYTES], char out[PHRASE_MAX]);
 enum err phrase_decode(const char *phrase, uint8_t root[ROOT_BYTES]) MUST_CHECK;
 
-/* local@domain, as a directory name may hold it: printable, no '/', no
- * blanks, no leading '.', domain in lower case letters, digits, '-', '.'. */
+/* local@domain, as a directory name may hold it: the local part an RFC 5322
+ * dot-atom (so no blanks, quotes, leading '.') without '/', the domain as
+ * domain_check(). */
 bool address_check(const char *address);
+/* Labels of lower-case letters, digits and '-', separated by '.'. */
+bool domain_check(const char *domain);
 
 #endif
