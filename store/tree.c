@@ -26,8 +26,8 @@ tree_free(struct tree *t)
 {
 	if (!t)
 		return;
+	tree_drop_frozen(t);
 	layer_fini(&t->active);
-	layer_fini(&t->frozen);
 	free(t);
 }
 
@@ -364,20 +364,17 @@ enum err
 tree_frozen_inodes(struct tree *t, tree_inode_fn *fn, void *arg)
 {
 	struct sorted_link *link;
-	uint64_t ino;
 
-	/* By key, since fn may change what the link is part of. */
 	for (link = sorted_from(&t->frozen.inodes, 0, 0); link;
-	     link = sorted_after(&t->frozen.inodes, ino, 0)) {
+	     link = sorted_after(&t->frozen.inodes, link->hi, 0)) {
 		struct layer_row *row =
 		    SORTED_ITEM(link, struct layer_row, link);
 		struct inode i;
 		enum err e;
 
-		ino = link->hi;
 		if (row->len == 0)
 			continue;
-		e = own_row(inode_decode(ino, row->bytes, row->len, &i));
+		e = own_row(inode_decode(link->hi, row->bytes, row->len, &i));
 		if (e || (e = fn(arg, &i)))
 			return e;
 	}
@@ -404,12 +401,13 @@ tree_frozen_content(struct tree *t, uint64_t ino, uint8_t data, uint64_t size,
 	i.content = *content;
 	e = inode_encode(&i, bytes, sizeof(bytes), &len);
 	assert(!e);
-	return layer_put_row(&t->frozen, &t->frozen.inodes, ino, bytes, len);
+	return layer_put_row(&t->frozen, &t->sealed, ino, bytes, len);
 }
 
 void
 tree_drop_frozen(struct tree *t)
 {
+	layer_free_rows(&t->sealed);
 	layer_fini(&t->frozen);
 	t->is_frozen = false;
 }
@@ -417,6 +415,7 @@ tree_drop_frozen(struct tree *t)
 void
 tree_thaw(struct tree *t)
 {
+	layer_free_rows(&t->sealed);
 	layer_merge(&t->active, &t->frozen);
 	t->is_frozen = false;
 }
@@ -432,9 +431,11 @@ del_if_there(struct index_txn *txn, enum index_table table, const void *key,
 	return e == ERR_ABSENT ? OK : e;
 }
 
+/* instead: rows that are to be written in the place of those of the same ino,
+ * or NULL. */
 static enum err
-write_rows(
-    const struct sorted *rows, enum index_table table, struct index_txn *txn)
+write_rows(struct index_txn *txn, enum index_table table,
+    const struct sorted *rows, const struct sorted *instead)
 {
 	struct sorted_link *link;
 
@@ -445,6 +446,8 @@ write_rows(
 		uint8_t key[INO_KEY_BYTES];
 		enum err e;
 
+		if (instead && layer_row(instead, link->hi))
+			row = layer_row(instead, link->hi);
 		key_one(link->hi, key);
 		if (row->len) {
 			e = index_put(
@@ -541,8 +544,8 @@ tree_write_frozen(struct tree *t, struct index_txn *txn)
 	enum err e;
 
 	assert(t->is_frozen);
-	if ((e = write_rows(&l->inodes, INDEX_INODES, txn)) ||
-	    (e = write_rows(&l->xattrs, INDEX_XATTRS, txn)))
+	if ((e = write_rows(txn, INDEX_INODES, &l->inodes, &t->sealed)) ||
+	    (e = write_rows(txn, INDEX_XATTRS, &l->xattrs, NULL)))
 		return e;
 	for (link = sorted_from(&l->entries, 0, 0); link;
 	     link = sorted_after(&l->entries, link->hi, link->lo)) {

@@ -14,10 +14,10 @@
  * change during a listing is listed exactly once (Dovecot's old trouble with
  * readdir and rename).
  *
- * Locking is the caller's: reads under at least a shared lock, changes, freeze
- * and thaw under an exclusive one.  tree_write_frozen() takes none: the frozen
- * layer does not change.  Every read takes a read transaction of the index,
- * begun under the same lock.
+ * Locking is the caller's: reads under at least a shared lock; changes, freeze,
+ * drop and thaw under an exclusive one.  What a checkpoint does with the frozen
+ * layer meanwhile takes none: that layer does not change.  Every read takes a
+ * read transaction of the index, begun under the same lock.
  *
  * Pure bookkeeping: link counts, times, permissions are the caller's. */
 #ifndef POST_STORE_TREE_H
@@ -123,7 +123,9 @@ bool tree_is_frozen(const struct tree *t);
 size_t tree_active_count(const struct tree *t); /* changes waiting */
 
 /* Walk the inodes of the frozen layer, to seal what is staged; and give a
- * frozen inode its sealed content (only content, size and data change). */
+ * frozen inode its sealed content (only content, size and data change), as
+ * tree_write_frozen() shall write it: reads go on to see what was frozen, and
+ * tree_thaw() forgets it.  By the one thread that writes, without a lock. */
 typedef enum err tree_inode_fn(void *arg, const struct inode *ino);
 enum err tree_frozen_inodes(
     struct tree *t, tree_inode_fn *fn, void *arg) MUST_CHECK;

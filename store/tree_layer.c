@@ -13,8 +13,8 @@ layer_init(struct layer *l, tree_alloc_fn *alloc)
 	l->alloc = alloc;
 }
 
-static void
-free_rows(struct sorted *rows)
+void
+layer_free_rows(struct sorted *rows)
 {
 	struct sorted_link *link;
 
@@ -27,8 +27,8 @@ layer_fini(struct layer *l)
 {
 	struct sorted_link *link;
 
-	free_rows(&l->inodes);
-	free_rows(&l->xattrs);
+	layer_free_rows(&l->inodes);
+	layer_free_rows(&l->xattrs);
 	while ((link = sorted_drain(&l->entries)))
 		free(SORTED_ITEM(link, struct layer_entry, by_cookie));
 	layer_init(l, l->alloc);

@@ -101,8 +101,9 @@ struct layer_entry *layer_entry_named(const struct layer *l, uint64_t dir,
  * nothing, here and below. */
 enum err layer_put_row(struct layer *l, struct sorted *rows, uint64_t ino,
     const uint8_t *bytes, size_t len) MUST_CHECK;
-/* Say nothing of it any more. */
+/* Say nothing of it, or of any, any more. */
 void layer_forget_row(struct sorted *rows, uint64_t ino);
+void layer_free_rows(struct sorted *rows);
 
 enum err layer_put_entry(struct layer *l, const struct entry *e, uint64_t hash,
     bool added) MUST_CHECK;
@@ -119,6 +120,10 @@ void layer_merge(struct layer *over, struct layer *under);
 
 struct tree {
 	struct layer active, frozen;
+	/* Rows with sealed content, to be written in the place of those of
+	 * the frozen layer.  Apart, since readers look at that one while a
+	 * checkpoint seals. */
+	struct sorted sealed;
 	bool is_frozen;
 	tree_hash_fn *hash; /* a test puts a bad one here, to see collisions */
 	tree_alloc_fn
