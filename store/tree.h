@@ -103,7 +103,7 @@ enum err tree_xattrs(struct tree *t, struct index_txn *txn, uint64_t ino,
 /* All copy what they are given.  ERR_NOMEM changes nothing. */
 
 enum err tree_put_inode(struct tree *t, const struct inode *ino) MUST_CHECK;
-/* Its extended attributes go with it. */
+/* Its extended attributes go with it; its number is never given again. */
 enum err tree_drop_inode(struct tree *t, uint64_t ino) MUST_CHECK;
 enum err tree_put_xattrs(struct tree *t, uint64_t ino, const uint8_t *bytes,
     size_t len) MUST_CHECK; /* len 0 removes */
