@@ -153,21 +153,21 @@ tree_xattrs(struct tree *t, struct index_txn *txn, uint64_t ino,
 {
 	struct layer *layers[] = { &t->active, &t->frozen };
 	uint8_t key[INO_KEY_BYTES], *copy = NULL;
-	const struct layer_row *row, *inode;
+	const struct layer_row *row;
 	const uint8_t *val = NULL;
 	size_t n = 0;
 	enum err e;
 
 	for (unsigned i = 0; i < 2; i++) {
+		row = layer_row(&layers[i]->inodes, ino);
+		if (row && row->len == 0)
+			goto found; /* they went with it */
 		row = layer_row(&layers[i]->xattrs, ino);
-		inode = layer_row(&layers[i]->inodes, ino);
 		if (row) {
 			val = row->bytes;
 			n = row->len;
 			goto found;
 		}
-		if (inode && inode->len == 0)
-			goto found; /* they went with it */
 	}
 	key_one(ino, key);
 	e = index_get(txn, INDEX_XATTRS, key, sizeof(key), &val, &n);
@@ -301,11 +301,7 @@ tree_put_inode(struct tree *t, const struct inode *ino)
 enum err
 tree_drop_inode(struct tree *t, uint64_t ino)
 {
-	enum err e = layer_put_row(&t->active, &t->active.inodes, ino, NULL, 0);
-
-	if (!e)
-		layer_forget_row(&t->active.xattrs, ino);
-	return e;
+	return layer_put_row(&t->active, &t->active.inodes, ino, NULL, 0);
 }
 
 enum err
@@ -318,16 +314,11 @@ enum err
 tree_put_entry(
     struct tree *t, const struct entry *e, const char *old_name, size_t old_len)
 {
-	const struct layer_entry *old =
-	    layer_entry(&t->active, e->dir, e->cookie);
-
+	(void)old_name; /* the layers know, or the index does */
+	(void)old_len;
 	assert(e->name_len > 0);
 	assert(e->cookie > 0 && e->cookie < UINT64_MAX);
-	if (old && old->there)
-		assert(old_name && old->name_len == old_len &&
-		       memcmp(old->name, old_name, old_len) == 0);
-	return layer_put_entry(
-	    &t->active, e, t->hash(e->name, e->name_len), old_name == NULL);
+	return layer_put_entry(&t->active, e, t->hash(e->name, e->name_len));
 }
 
 enum err
@@ -506,29 +497,26 @@ write_entry(struct tree *t, struct index_txn *txn, const struct layer_entry *le)
 	uint64_t dir = le->by_cookie.hi, cookie = le->by_cookie.lo;
 	uint8_t key[ENTRY_KEY_BYTES], row[ENTRY_ROW_MAX];
 	struct entry old, now;
-	bool was = false;
+	bool was, stays; /* in the index; under its name */
 	size_t len;
 	enum err e;
 
 	key_two(dir, cookie, key);
-	if (!le->added) {
-		e = row_of_entry(txn, dir, cookie, &old);
-		if (e && e != ERR_ABSENT)
-			return e;
-		was = !e;
-	}
+	e = row_of_entry(txn, dir, cookie, &old);
+	if (e && e != ERR_ABSENT)
+		return e;
+	was = !e;
 	if (le->there)
 		layer_entry_get(le, &now);
-	if (was && le->there && old.name_len == now.name_len &&
-	    memcmp(old.name, now.name, now.name_len) == 0)
-		goto row; /* its name stays */
-	if (was && (e = write_name(t, txn, dir, t->hash(old.name, old.name_len),
-			cookie, cookies_remove)))
+	stays = was && le->there && old.name_len == now.name_len &&
+		memcmp(old.name, now.name, now.name_len) == 0;
+	if (was && !stays &&
+	    (e = write_name(t, txn, dir, t->hash(old.name, old.name_len),
+		 cookie, cookies_remove)))
 		return e;
-	if (le->there &&
+	if (le->there && !stays &&
 	    (e = write_name(t, txn, dir, le->hash, cookie, cookies_add)))
 		return e;
-row:
 	if (!le->there)
 		return del_if_there(txn, INDEX_ENTRIES, key, sizeof(key));
 	e = entry_encode(&now, row, sizeof(row), &len);
@@ -544,8 +532,9 @@ tree_write_frozen(struct tree *t, struct index_txn *txn)
 	enum err e;
 
 	assert(t->is_frozen);
-	if ((e = write_rows(txn, INDEX_INODES, &l->inodes, &t->sealed)) ||
-	    (e = write_rows(txn, INDEX_XATTRS, &l->xattrs, NULL)))
+	/* Attributes first: those of a dropped inode go with it. */
+	if ((e = write_rows(txn, INDEX_XATTRS, &l->xattrs, NULL)) ||
+	    (e = write_rows(txn, INDEX_INODES, &l->inodes, &t->sealed)))
 		return e;
 	for (link = sorted_from(&l->entries, 0, 0); link;
 	     link = sorted_after(&l->entries, link->hi, link->lo)) {

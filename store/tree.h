@@ -100,7 +100,8 @@ enum err tree_xattrs(struct tree *t, struct index_txn *txn, uint64_t ino,
     uint8_t **bytes, size_t *len) MUST_CHECK;
 
 /* ---- changes, into the active layer ------------------------------------- */
-/* All copy what they are given.  ERR_NOMEM changes nothing. */
+/* All copy what they are given.  ERR_NOMEM changes nothing.  A change made
+ * twice is made once. */
 
 enum err tree_put_inode(struct tree *t, const struct inode *ino) MUST_CHECK;
 /* Its extended attributes go with it; its number is never given again. */

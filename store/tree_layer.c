@@ -75,16 +75,6 @@ layer_put_row(struct layer *l, struct sorted *rows, uint64_t ino,
 	return OK;
 }
 
-void
-layer_forget_row(struct sorted *rows, uint64_t ino)
-{
-	struct layer_row *row = layer_row(rows, ino);
-
-	if (row)
-		sorted_remove(rows, &row->link);
-	free(row);
-}
-
 /* ---- entries ------------------------------------------------------------- */
 
 /* The same few names stand in every Maildir, so the directory is mixed in. */
@@ -169,8 +159,7 @@ hide_name(struct layer *l, struct layer_entry *le)
 }
 
 enum err
-layer_put_entry(
-    struct layer *l, const struct entry *e, uint64_t hash, bool added)
+layer_put_entry(struct layer *l, const struct entry *e, uint64_t hash)
 {
 	struct layer_entry *old = layer_entry(l, e->dir, e->cookie), *le;
 
@@ -184,12 +173,10 @@ layer_put_entry(
 	le->there = true;
 	memcpy(le->name, e->name, e->name_len);
 	if (old) {
-		le->added = old->added;
 		hide_name(l, old);
 		sorted_replace(&l->entries, &old->by_cookie, &le->by_cookie);
 		free(old);
 	} else {
-		le->added = added;
 		sorted_add(&l->entries, &le->by_cookie);
 	}
 	le->by_name.hi = name_key(e->dir, hash);
@@ -211,10 +198,6 @@ layer_drop_entry(struct layer *l, uint64_t dir, uint64_t cookie)
 		return OK;
 	}
 	hide_name(l, le);
-	if (le->added) { /* came and went: nobody below knows of it */
-		sorted_remove(&l->entries, &le->by_cookie);
-		free(le);
-	}
 	return OK;
 }
 
@@ -239,17 +222,10 @@ merge_rows(struct sorted *over, struct sorted *under)
 static void
 merge_entry(struct layer *over, struct layer_entry *le)
 {
-	struct layer_entry *top =
-	    layer_entry(over, le->by_cookie.hi, le->by_cookie.lo);
-
-	/* A commit that failed may yet have reached the disk: from here on
-	 * only a look can tell what the index has. */
-	if (top) {
-		top->added = false;
+	if (layer_entry(over, le->by_cookie.hi, le->by_cookie.lo)) {
 		free(le);
 		return;
 	}
-	le->added = false;
 	sorted_add(&over->entries, &le->by_cookie);
 	if (le->there)
 		sorted_add(&over->names, &le->by_name);
@@ -260,11 +236,6 @@ layer_merge(struct layer *over, struct layer *under)
 {
 	struct sorted_link *link;
 
-	/* A dropped inode hides the attributes below it (tree_drop_inode). */
-	for (link = sorted_from(&over->inodes, 0, 0); link;
-	     link = sorted_after(&over->inodes, link->hi, 0))
-		if (SORTED_ITEM(link, struct layer_row, link)->len == 0)
-			layer_forget_row(&under->xattrs, link->hi);
 	merge_rows(&over->inodes, &under->inodes);
 	merge_rows(&over->xattrs, &under->xattrs);
 	while ((link = sorted_drain(&under->entries)))

@@ -10,6 +10,11 @@
  * layer speaks of its (directory, cookie).  So a name and an entry can not
  * contradict each other, and a rename is one change, not two.
  *
+ * A layer does not know what is below it, and looks when it is written: so a
+ * change that is made twice is made once, and a commit of which nobody knows
+ * whether it reached the disk does no harm.  (To remember instead which entries
+ * are new saved 0.1 us of 1.5 for each entry written.)
+ *
  * Every item hangs in its sets by links of its own (sorted.h), so that two
  * layers are merged without memory: tree_thaw() can not fail, and tree_freeze()
  * has nothing to reserve.
@@ -78,7 +83,6 @@ struct layer_entry {
 	uint8_t type;
 	bool local;
 	bool there; /* false: it is gone */
-	bool added; /* nothing below has an entry of this key */
 	uint8_t name_len;
 	char name[];
 };
@@ -101,12 +105,10 @@ struct layer_entry *layer_entry_named(const struct layer *l, uint64_t dir,
  * nothing, here and below. */
 enum err layer_put_row(struct layer *l, struct sorted *rows, uint64_t ino,
     const uint8_t *bytes, size_t len) MUST_CHECK;
-/* Say nothing of it, or of any, any more. */
-void layer_forget_row(struct sorted *rows, uint64_t ino);
 void layer_free_rows(struct sorted *rows);
 
-enum err layer_put_entry(struct layer *l, const struct entry *e, uint64_t hash,
-    bool added) MUST_CHECK;
+enum err layer_put_entry(
+    struct layer *l, const struct entry *e, uint64_t hash) MUST_CHECK;
 enum err layer_drop_entry(
     struct layer *l, uint64_t dir, uint64_t cookie) MUST_CHECK;
 
