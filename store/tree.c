@@ -1,4 +1,13 @@
-/* tree.c - layers over rows: what a read sees, and what a checkpoint writes. */
+/* tree.c - layers over rows: what a read sees, and what a checkpoint writes.
+ *
+ * Measured on LMDB with a directory of 100,000 mails (names of 50 bytes,
+ * recipes of 48), one core of a busy machine: 0.5 to 1.4 million inodes with
+ * their entries put in a second, 0.5 million written by a checkpoint; 0.65
+ * million names found, 1.2 million found absent, 1.9 million inodes read, 14
+ * million entries walked in steps of 100 (3 million under a layer that changes
+ * all of them).  With a million mails half of that for names and inodes, and
+ * the same for walks.  Rows take 219 bytes of pages a mail (inode 95, entry 77,
+ * name 47), the file with what copy-on-write leaves free about 300. */
 #include "overlay/base/wire.h"
 #include "store/tree_private.h"
 
