@@ -35,9 +35,9 @@ enum frame_type {
 struct blockdb;
 
 /* Opens the packs below "packs/" of d.  pack_max: a new pack is begun when
- * the current one would exceed it (64 MiB in use).  Bytes after the last
- * whole frame of the last pack (a crash during a checkpoint) are cut off.
- * d and ix are borrowed. */
+ * the current one would exceed it (64 MiB in use).  What a crash left behind
+ * the last whole frame of the last pack is cut off; nothing that the index
+ * knows is.  d and ix are borrowed. */
 enum err blockdb_open(struct disk *d, struct index *ix, uint64_t pack_max,
     struct blockdb **out) MUST_CHECK;
 void blockdb_close(struct blockdb *db); /* NULL is allowed */
@@ -61,7 +61,9 @@ enum err blockdb_len(
 enum err blockdb_where(struct blockdb *db, const struct id *id, char *name,
     size_t cap, uint64_t *off) MUST_CHECK;
 
-/* Append a block, unless it is here already (*fresh says). */
+/* Append a block of 1 to BLOCK_MAX bytes, unless it is here already (*fresh
+ * says).  ERR_INVALID, ERR_TOO_BIG: not of that length.  After any error the
+ * database is as before and may be asked again. */
 enum err blockdb_put(struct blockdb *db, const struct id *id,
     const void *bytes, size_t len, bool *fresh) MUST_CHECK;
 
@@ -69,6 +71,8 @@ enum err blockdb_put(struct blockdb *db, const struct id *id,
 enum err blockdb_put_head(
     struct blockdb *db, const void *bytes, size_t len) MUST_CHECK;
 
+/* After an error all blocks are still to be read; the next flush does what is
+ * needed, also when it was a sync that failed. */
 enum err blockdb_flush(struct blockdb *db) MUST_CHECK;
 enum err blockdb_index(struct blockdb *db, struct index_txn *txn) MUST_CHECK;
 void blockdb_committed(struct blockdb *db);
@@ -82,9 +86,10 @@ void blockdb_stats(struct blockdb *db, struct blockdb_stats *out);
 
 /* Walk every frame of every pack in the order of writing.  `fn` gets the
  * frame's place and payload (borrowed); damage is reported through `fn` with
- * e = ERR_CORRUPT, bytes NULL and len the bytes passed over, and the walk
- * goes on at the next frame that can be told (frames are aligned and start
- * with a magic number).  Stops at fn's first error. */
+ * e = ERR_CORRUPT, bytes NULL, no type and len the bytes passed over, and the
+ * walk goes on at the next frame that can be told (frames are aligned and
+ * start with a magic number).  Stops at fn's first error.  Beside an open
+ * database: while nothing is being put or flushed. */
 struct frame_place {
 	const char *pack; /* file name */
 	uint64_t off;	  /* of the frame */
@@ -96,8 +101,10 @@ typedef enum err blockdb_walk_fn(void *arg, const struct frame_place *at,
 enum err blockdb_walk(
     struct disk *d, blockdb_walk_fn *fn, void *arg) MUST_CHECK;
 
-/* Rebuild INDEX_BLOCKS in txn from the packs (the rest of the index is the
- * store's); `damaged` counts bytes passed over. */
+/* Rebuild INDEX_BLOCKS, and the row "packs" of INDEX_META, in txn from the
+ * packs (the rest of the index is the store's, and so is to clear it before);
+ * `damaged` counts bytes passed over.  A blockdb that is open does not notice.
+ */
 enum err blockdb_rebuild(
     struct disk *d, struct index_txn *txn, uint64_t *damaged) MUST_CHECK;
 
