@@ -169,7 +169,7 @@ record_name(struct change *c, enum ulog_op op, const struct inode *in,
 void
 record_move(struct change *c, enum ulog_op op, const struct inode *in,
     uint64_t dir, const char *name, uint64_t to, const char *to_name,
-    int64_t now)
+    const struct inode *over, int64_t now)
 {
 	struct ulog_record r;
 
@@ -180,6 +180,10 @@ record_move(struct change *c, enum ulog_op op, const struct inode *in,
 	r.to_dir = oid_of(c->s, in->owner, to);
 	r.to_name = to_name;
 	r.to_name_len = strlen(to_name);
+	if (over) {
+		r.has_over = true;
+		r.over = oid_of(c->s, over->owner, over->ino);
+	}
 	change_record(c, in->owner, &r);
 }
 

@@ -32,9 +32,10 @@ void record_create(struct change *c, const struct inode *in, uint64_t dir,
     const char *name, int64_t now);
 void record_name(struct change *c, enum ulog_op op, const struct inode *in,
     uint64_t dir, const char *name, int64_t now);
+/* over: what the new name stood for (replaced, or swapped), or NULL. */
 void record_move(struct change *c, enum ulog_op op, const struct inode *in,
     uint64_t dir, const char *name, uint64_t to, const char *to_name,
-    int64_t now);
+    const struct inode *over, int64_t now);
 
 /* Take an entry away from `parent`, which the caller then puts.  *gone: no
  * name is left.  record: tell the log. */

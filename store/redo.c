@@ -592,6 +592,62 @@ apply_drop(struct store *s, uint64_t ino, bool replay)
 	return e ? e : tree_drop_inode(s->tree, ino);
 }
 
+/* Step over an item. */
+static bool
+skip_item(struct rd *r, enum item item)
+{
+	struct entry entry;
+	uint64_t len;
+
+	switch (item) {
+	case ITEM_INODE:
+		(void)rd_be(r, 1);
+		(void)rd_varint(r);
+		len = rd_varint(r);
+		return rd_take(r, len) != NULL;
+	case ITEM_DROP:
+		(void)rd_varint(r);
+		return !r->bad;
+	case ITEM_ENTRY:
+		if (!get_entry(r, &entry))
+			return false;
+		len = rd_be(r, 1);
+		return len == 0 || rd_take(r, len);
+	case ITEM_DROP_ENTRY:
+		return get_entry(r, &entry);
+	case ITEM_XATTRS:
+		(void)rd_varint(r);
+		len = rd_varint(r);
+		return len == 0 || rd_take(r, len);
+	case ITEM_COUNT:
+		(void)rd_varint(r);
+		(void)rd_svarint(r);
+		return !r->bad;
+	case ITEM_RECORD:
+		(void)rd_varint(r);
+		len = rd_varint(r);
+		return rd_take(r, len) != NULL;
+	case ITEM_LEDGER:
+		return rd_take(r, MARK_BYTES) != NULL;
+	case ITEM_DATA:
+		(void)rd_varint(r);
+		(void)rd_varint(r);
+		len = rd_varint(r);
+		return rd_take(r, len) != NULL;
+	case ITEM_TRUNCATE:
+		(void)rd_varint(r);
+		(void)rd_varint(r);
+		return !r->bad;
+	case ITEM_PUNCH:
+		(void)rd_varint(r);
+		(void)rd_varint(r);
+		(void)rd_varint(r);
+		return !r->bad;
+	}
+	return false;
+}
+
+
 static enum err
 apply_item(struct store *s, struct rd *r, enum item item, bool replay)
 {
@@ -624,8 +680,10 @@ apply_item(struct store *s, struct rd *r, enum item item, bool replay)
 	case ITEM_DATA:
 	case ITEM_TRUNCATE:
 	case ITEM_PUNCH:
-		assert(replay);
-		return apply_bytes(s, r, item);
+		if (replay)
+			return apply_bytes(s, r, item);
+		/* Live, they are where they belong already. */
+		return skip_item(r, item) ? OK : ERR_MALFORMED;
 	}
 	return ERR_MALFORMED;
 }
@@ -641,6 +699,49 @@ redo_apply(struct store *s, const uint8_t *bytes, size_t len, bool replay)
 		enum item item = (enum item)rd_be(&r, 1);
 
 		e = apply_item(s, &r, item, replay);
+	}
+	return e ? e : r.bad ? ERR_MALFORMED : OK;
+}
+
+enum err
+redo_salvage(struct store *s, const uint8_t *bytes, size_t len,
+    redo_record_fn *fn, void *arg)
+{
+	struct rd r;
+	enum err e = OK;
+
+	rd_init(&r, bytes, len);
+	while (!e && !r.bad && rd_left(&r)) {
+		enum item item = (enum item)rd_be(&r, 1);
+		const uint8_t *at = r.p, *record;
+		uint64_t user, record_len;
+
+		switch (item) {
+		case ITEM_RECORD:
+			user = rd_varint(&r);
+			record_len = rd_varint(&r);
+			record = r.bad ? NULL : rd_take(&r, record_len);
+			if (!record)
+				return ERR_MALFORMED;
+			if (fn)
+				e = fn(arg, (unsigned)user, record, record_len,
+				    at, (size_t)(r.p - at));
+			break;
+		case ITEM_DATA:
+		case ITEM_TRUNCATE:
+		case ITEM_PUNCH:
+			if (!fn) {
+				e = apply_bytes(s, &r, item);
+				break;
+			}
+			if (!skip_item(&r, item))
+				return ERR_MALFORMED;
+			break;
+		default:
+			if (!skip_item(&r, item))
+				return ERR_MALFORMED;
+			break;
+		}
 	}
 	return e ? e : r.bad ? ERR_MALFORMED : OK;
 }

@@ -141,7 +141,9 @@ move_entry(struct store *s, struct index_txn *txn, struct change *c,
 		return err;
 	if (!old.local && !local) {
 		record_move(c, ULOG_RENAME, in, old.dir, old.name, to->ino,
-		    to_name, op->now);
+		    to_name,
+		    op->has_victim && !op->over.local ? &op->victim : NULL,
+		    op->now);
 	} else if (!old.local) {
 		in->shared_links--;
 		record_name(
@@ -217,7 +219,7 @@ exchange(struct store *s, struct change *c, struct rename_op *op)
 	change_entry(c, &b, b.name);
 	if (!a.local)
 		record_move(c, ULOG_EXCHANGE, x, a.dir, a.name, b.dir, b.name,
-		    op->now);
+		    y, op->now);
 	return OK;
 }
 

@@ -180,6 +180,13 @@ enum err change_acknowledge(struct store *s, uint64_t lsn) MUST_CHECK;
 enum err redo_apply(
     struct store *s, const uint8_t *bytes, size_t len, bool replay) MUST_CHECK;
 
+/* For a rebuild, which has no rows to apply a frame to: give fn each record
+ * (and the item as a pending one), or, fn NULL, apply the bytes of files. */
+typedef enum err redo_record_fn(void *arg, unsigned user,
+    const uint8_t *record, size_t len, const uint8_t *item, size_t item_len);
+enum err redo_salvage(struct store *s, const uint8_t *bytes, size_t len,
+    redo_record_fn *fn, void *arg) MUST_CHECK;
+
 /* tree_put_inode() with the owner's counters kept; lock held exclusively. */
 enum err put_counted(struct store *s, const struct inode *in) MUST_CHECK;
 

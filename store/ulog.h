@@ -80,7 +80,8 @@ struct ulog_record {
 	bool has_content;	     /* c of a file or symlink */
 	uint64_t size;		     /* c (if has_content), C */
 	struct content content;	     /* c (if has_content), C; c of a symlink:
-				      * the target, as recipe LIT */
+				      * the bytes of its target, if they fit
+				      * (else its attribute "post.link") */
 	const uint8_t *value;	     /* X: NULL removes */
 	size_t value_len;
 };
