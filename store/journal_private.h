@@ -1,11 +1,14 @@
-/* journal_private.h - the bytes of a segment of the journal.
+/* journal_private.h - what the files of the journal and their tests share.
  *
- * For journal.c, its tests and its fuzz target.  Reader and writer of the
- * format are together in journal_segment.c, which describes it. */
+ * journal.c          who writes when
+ * journal_files.c    segments come, are replayed, and go
+ * journal_segment.c  the format of a segment: reader and writer */
 #ifndef POST_STORE_JOURNAL_PRIVATE_H
 #define POST_STORE_JOURNAL_PRIVATE_H
 
 #include "store/journal.h"
+
+#include <pthread.h>
 
 #define SEGMENT_HEADER_BYTES 64u
 #define SEGMENT_SALT_BYTES 16
@@ -67,5 +70,87 @@ enum err segment_reader_next(
  * the last one that is not zero. */
 enum err segment_reader_torn(
     struct segment_reader *r, uint64_t *bytes) MUST_CHECK;
+
+/* ---- the journal's own -------------------------------------------------- */
+
+#define JOURNAL_DIRECTORY "journal"
+#define FILL_FIRST (32u << 10)
+
+struct segment {
+	struct segment *next; /* newer */
+	uint64_t name; /* of its file */
+	struct segment_id id;
+	struct key key;
+	struct disk_file *file; /* NULL: nothing written yet */
+	uint64_t end; /* lsn; of those that are not the active one */
+	uint64_t size; /* of the file: frames, zeros or stale bytes */
+	bool dirty; /* written since its last sync */
+	bool fresh; /* its name is not durable */
+	bool valid; /* has a header (while opening) */
+	uint64_t syncs;
+};
+
+struct buffer {
+	uint8_t *bytes;
+	size_t len, cap;
+	uint64_t off; /* in the active segment's file */
+	uint64_t end; /* lsn */
+	unsigned unsealed; /* frames that have a place but no bytes yet */
+};
+
+struct journal {
+	struct disk *disk;
+	struct key key;
+
+	pthread_mutex_t lock;
+	pthread_cond_t sealed, write_done, sync_done;
+	bool writing, syncing, switching; /* the roles are taken */
+	bool replayed;
+
+	struct buffer buffers[2], *in, *out;
+	/* released <= synced <= written <= appended */
+	uint64_t released, synced, written, appended;
+	uint64_t limit;
+	enum err broken, stuck;
+	uint64_t failures; /* writes that failed */
+
+	struct segment *oldest, *active; /* not released; one list */
+	struct segment *spare;
+	unsigned spares;
+	bool dir_dirty;
+	bool root_dirty;
+	uint64_t epoch; /* the largest ever seen */
+	uint64_t epoch_disk; /* the largest that has a file */
+
+	uint64_t fill_step;
+	uint64_t used[2]; /* bytes in the last segments released */
+};
+
+static inline uint64_t
+end_offset(const struct segment *s, uint64_t lsn)
+{
+	return segment_offset(&s->id, lsn);
+}
+
+enum err buffer_reserve(struct buffer *b, size_t len) MUST_CHECK;
+
+/* Everything is written; what is appended next belongs to a new segment.  It
+ * gets a file with the first write. */
+enum err segment_begin(struct journal *j) MUST_CHECK;
+
+/* A file for the active segment: a spare one (the largest), or a new one.
+ * The writer calls it, without the mutex. */
+enum err segment_give_file(struct journal *j, struct segment *s) MUST_CHECK;
+
+/* A released segment becomes a spare one, if the next ones will want it, or
+ * goes.  The file with the largest epoch stays in any case, so that epochs
+ * do not begin again.  Both roles are held. */
+enum err segment_retire(struct journal *j, struct segment *s) MUST_CHECK;
+
+/* All spare ones go, in the same manner. */
+enum err segment_drop_spares(struct journal *j) MUST_CHECK;
+
+/* Cut a file down; whatever happens, the size we know is the larger. */
+enum err segment_cut_file(struct segment *s, uint64_t size) MUST_CHECK;
 
 #endif

@@ -4,13 +4,15 @@
  *   page in memory  ->  page in the page file  ->  the base  ->  zeros
  *
  * The base is what the file held before (its sealed content), read through a
- * function; a local-only file has none.  The page file ("local/<ino hex>")
- * keeps pages that do not fit in memory (spilled) or that must outlive the
- * process (local-only files, written at each checkpoint); its slots are
- * sealed one by one: { nonce[12], ciphertext[4096], tag[16] }, the page's
- * number is authenticated.  Format: FORMAT.md, "Page files".
+ * function; a local-only file has none.  Page files are in "local/": what does
+ * not fit in memory is spilled to <ino hex>.spill, and what must outlive the
+ * process (local-only files, written at each checkpoint) is kept in <ino hex>,
+ * which nothing but staging_keep() changes.  Their slots are sealed one by
+ * one: { nonce[12], ciphertext[4096], tag[16] }, the page's number is
+ * authenticated.  Format: FORMAT.md, "Page files".
  *
- * Dirty means: not yet in the journal.  Sizes and offsets are bytes.
+ * Dirty means: written, and not yet in the journal; a truncation or a punched
+ * range is for the caller to journal as such.  Sizes and offsets are bytes.
  * Not thread-safe: the file's owner locks.  Only staging_pool_used() may come
  * from any thread. */
 #ifndef POST_STORE_STAGING_H
@@ -26,6 +28,8 @@
 /* Shared by all files of a store: the disk, the key, and how much memory
  * pages may take in all.  Thread-safe. */
 struct staging_pool;
+/* Makes "local/" if it is not there, and sweeps out of it what a dead process
+ * left: one pool to a disk. */
 enum err staging_pool_new(struct disk *d, const struct key *key,
     size_t memory_max, struct staging_pool **out) MUST_CHECK;
 void staging_pool_free(struct staging_pool *p); /* NULL is allowed */
@@ -41,11 +45,13 @@ struct staging;
 enum err staging_new(struct staging_pool *p, uint64_t ino, uint64_t base_size,
     staging_base_fn *base, void *base_arg, struct staging **out) MUST_CHECK;
 
-/* The local-only file `ino` as staging_keep() left it, `size` bytes long. */
+/* The local-only file `ino` as staging_keep() left it, `size` bytes long, for
+ * what the checkpoint knows of it; a keep that was interrupted later may have
+ * brought pages in already.  ERR_CORRUPT: there is none. */
 enum err staging_open_kept(struct staging_pool *p, uint64_t ino, uint64_t size,
     struct staging **out) MUST_CHECK;
 
-/* Frees memory; a page file that was not kept is removed. */
+/* Frees memory; what was spilled is removed. */
 void staging_free(struct staging *s); /* NULL is allowed */
 
 /* Remove the kept page file of a deleted local-only file. */
@@ -84,12 +90,13 @@ enum err staging_seek(
 uint64_t staging_allocated(const struct staging *s);
 
 /* Write every page to the page file and sync it: the file can be opened
- * again with staging_open_kept().  Only for files without a base. */
+ * again with staging_open_kept().  Only for files without a base.  A power
+ * cut or an error in the middle damages no page: each is the old or the new
+ * one. */
 enum err staging_keep(struct staging *s) MUST_CHECK;
 
-/* The base has changed place but not its bytes (the content was sealed):
- * replace it and drop all pages, if nothing was written since `version`,
- * which staging_version() gave before sealing.  False if something was. */
+/* Grows with every change of bytes or size: whoever sealed what was there can
+ * see whether anything was written since. */
 uint64_t staging_version(const struct staging *s);
 
 #endif
