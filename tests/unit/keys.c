@@ -1,16 +1,42 @@
-#include "overlay/base/keys.h"
-
+/* Includes keys.c itself, so that its allocations can be made to fail. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+static unsigned fail_at; /* the nth allocation from now; 0: none */
+
+static bool
+has_memory(void)
+{
+	return fail_at == 0 || --fail_at > 0;
+}
+
+static void *
+keys_malloc(size_t size)
+{
+	return has_memory() ? malloc(size) : NULL;
+}
+
+static void *
+keys_calloc(size_t n, size_t size)
+{
+	return has_memory() ? calloc(n, size) : NULL;
+}
+
+#define malloc(size) keys_malloc(size)
+#define calloc(n, size) keys_calloc(n, size)
+#include "overlay/base/keys.c"
+#undef malloc
+#undef calloc
+
 #define must(call) assert_int_equal((call), OK)
 
-#define PAYLOAD 10 /* where it begins in a plain file */
+#define PAYLOAD PLAIN_HEADER /* where it begins in a plain file */
 #define SUM 32 /* the checksum at its end */
 
 /* Made by version 1; must be read for ever. */
@@ -478,6 +504,55 @@ a_newer_file_is_told_from_a_damaged_one(void **state)
 	    decode((const uint8_t *)"POSTKEYX\x01", 9, NULL), ERR_MALFORMED);
 }
 
+/* Fail the 1st, 2nd, 3rd ... until none is left; what is there stays. */
+static void
+without_memory_nothing_changes(void **state)
+{
+	struct home_keys *k = NULL, *back = NULL;
+	uint8_t *bytes = NULL;
+	unsigned n = 1;
+	size_t len = 0;
+
+	(void)state;
+	fail_at = 1;
+	assert_int_equal(home_keys_new("example.org", &k), ERR_NOMEM);
+	assert_null(k);
+	k = golden_keys();
+	fail_at = 1;
+	assert_int_equal(
+	    home_keys_add_user(k, "new@example.org", NULL), ERR_NOMEM);
+	assert_golden(k);
+	for (unsigned sealed = 0; sealed < 2; sealed++) {
+		const char *passphrase = sealed ? "p" : NULL;
+
+		fail_at = 1;
+		assert_int_equal(
+		    home_keys_encode(k, passphrase, true, &bytes, &len),
+		    ERR_NOMEM);
+		assert_null(bytes);
+		must(home_keys_encode(k, passphrase, true, &bytes, &len));
+		for (n = 1;; n++) {
+			enum err e;
+
+			fail_at = n;
+			e = home_keys_decode(bytes, len, passphrase, &back);
+			if (e == OK)
+				break;
+			assert_int_equal(e, ERR_NOMEM);
+			assert_null(back);
+		}
+		fail_at = 0;
+		/* Keys, two users; and the payload that was opened. */
+		assert_int_equal(n, 4 + sealed);
+		assert_golden(back);
+		home_keys_free(back);
+		back = NULL;
+		free(bytes);
+		bytes = NULL;
+	}
+	home_keys_free(k);
+}
+
 /* ---- the phrase --------------------------------------------------------- */
 
 static void
@@ -642,6 +717,7 @@ main(void)
 		cmocka_unit_test(
 		    a_wrong_payload_is_malformed_under_a_right_checksum),
 		cmocka_unit_test(a_newer_file_is_told_from_a_damaged_one),
+		cmocka_unit_test(without_memory_nothing_changes),
 		cmocka_unit_test(the_golden_phrase_is_read_and_written),
 		cmocka_unit_test(blanks_dashes_and_case_do_not_matter),
 		cmocka_unit_test(every_root_comes_back_from_its_phrase),
