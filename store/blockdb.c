@@ -26,6 +26,7 @@
  * append behind what is left, unless the file ends before the mark or is gone:
  * then the index refers to places behind its end, and a new pack, of a number
  * never used, is begun. */
+#include "overlay/base/wire.h"
 #include "store/pack.h"
 
 #include "overlay/base/crypto.h"
@@ -442,6 +443,17 @@ enum err
 blockdb_put_head(struct blockdb *db, const void *bytes, size_t len)
 {
 	return append(db, FRAME_HEAD, NULL, bytes, len);
+}
+
+enum err
+blockdb_put_mark(struct blockdb *db, uint64_t lsn)
+{
+	uint8_t bytes[8];
+	struct wr w;
+
+	wr_init(&w, bytes, sizeof(bytes));
+	wr_be(&w, lsn, 8);
+	return append(db, FRAME_MARK, NULL, bytes, sizeof(bytes));
 }
 
 /* ---- checkpoints -------------------------------------------------------- */

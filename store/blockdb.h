@@ -30,6 +30,7 @@
 enum frame_type {
 	FRAME_BLOCK = 1, /* a sealed block; its id is its BLAKE2b-256 */
 	FRAME_HEAD = 2,	 /* a signed log head (ulog.h) */
+	FRAME_MARK = 3,	 /* u64: the journal's lsn that all before it covers */
 };
 
 struct blockdb;
@@ -70,6 +71,10 @@ enum err blockdb_put(struct blockdb *db, const struct id *id,
 /* Append a signed head (no index entry: the store keeps the newest). */
 enum err blockdb_put_head(
     struct blockdb *db, const void *bytes, size_t len) MUST_CHECK;
+
+/* Append, as a checkpoint's last frame, the lsn of the journal from which a
+ * rebuild has to go on. */
+enum err blockdb_put_mark(struct blockdb *db, uint64_t lsn) MUST_CHECK;
 
 /* After an error all blocks are still to be read; the next flush does what is
  * needed, also when it was a sync that failed. */

@@ -468,6 +468,7 @@ checkpoint(struct store *s)
 	if (!e && !cp.nothing) {
 		if (!(e = seal_all(&cp)) &&
 		    !(e = userlog_write(s, &cp.sealed, cp.logs)) &&
+		    !(e = blockdb_put_mark(s->blocks, cp.state.lsn)) &&
 		    !(e = blockdb_flush(s->blocks)))
 			e = commit(&cp);
 	}

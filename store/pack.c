@@ -150,7 +150,7 @@ frame_header_decode(
 	magic = rd_be(&r, 4);
 	t = rd_be(&r, 1);
 	n = rd_be(&r, 3);
-	if (magic != FRAME_MAGIC || (t != FRAME_BLOCK && t != FRAME_HEAD) ||
+	if (magic != FRAME_MAGIC || t < FRAME_BLOCK || t > FRAME_MARK ||
 	    n == 0 || n > BLOCK_MAX)
 		return false;
 	*type = (enum frame_type)t;
