@@ -23,7 +23,7 @@
  *   link     name
  *   unlink   name
  *   rename   name, u8 move, [2] oid to_dir, to_name, [over] over
- *   exchange the same, over always
+ *   exchange the same
  *   setattr  u8 look (no content bit), attributes, times
  *   xattr    name, u8 1 (set) or 0 (remove), [set] varint len <= 65536, bytes
  *
@@ -181,7 +181,6 @@ assert_record(const struct ulog_record *r)
 	case ULOG_EXCHANGE:
 		assert(oid_ok(r->to_dir));
 		assert(name_ok(r->to_name, r->to_name_len));
-		assert(r->op == ULOG_RENAME || r->has_over);
 		assert(!r->has_over || object_ok(r->op, r->over));
 		break;
 	case ULOG_SETATTR:
@@ -489,8 +488,7 @@ get_move(struct rd *rd, struct ulog_prev *prev, struct ulog_record *r)
 		    : ULOG_DEVICES_MAX;
 	}
 	if (rd->bad || !name_ok(r->to_name, r->to_name_len) ||
-	    (r->has_over ? !object_ok(r->op, r->over)
-			 : r->op == ULOG_EXCHANGE))
+	    (r->has_over && !object_ok(r->op, r->over)))
 		rd->bad = true;
 }
 

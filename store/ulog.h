@@ -59,8 +59,9 @@ enum ulog_op {
  * x exchange, s setattr, X xattr.  The rest is neither written nor looked at,
  * and reads back as 0.
  *
- * A rename says what it knew to be under its new name (`over`): what another
- * device put there meanwhile must not be lost by it (past.h). */
+ * A rename says what it knew to be under its new name (`over`), and an
+ * exchange what its second object was: what another device put there
+ * meanwhile must not be lost by it (past.h). */
 struct ulog_record {
 	enum ulog_op op;
 	uint64_t lamport; /* orders concurrent records, with the device id */
@@ -72,8 +73,8 @@ struct ulog_record {
 	struct ulog_oid to_dir;	     /* r x */
 	const char *to_name;	     /* r x */
 	size_t to_name_len;
-	bool has_over;		     /* r; x: true */
-	struct ulog_oid over;	     /* r (if has_over): replaced; x: second */
+	bool has_over;		     /* r x */
+	struct ulog_oid over;	     /* r x (if has_over) */
 	uint32_t mode, uid, gid;     /* c s; mode with the type */
 	uint64_t rdev;		     /* c of a device node */
 	int64_t mtime_ns, ctime_ns;  /* c C s */

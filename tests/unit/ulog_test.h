@@ -203,7 +203,7 @@ random_record(struct rng *g, const struct ulog_prev *prev, struct arena *a,
 		r->to_dir = rng_below(g, 2) ? r->dir : random_dir(g, prev);
 		r->to_name = a->to_name;
 		r->to_name_len = random_name(g, a->to_name);
-		r->has_over = r->op == ULOG_EXCHANGE || rng_below(g, 2);
+		r->has_over = rng_below(g, 2);
 		if (r->has_over)
 			r->over = random_oid(g);
 		break;
