@@ -45,14 +45,11 @@ say(struct text *t, const char *fmt, ...)
 	int n;
 
 	for (;;) {
-<<<<<<< HEAD
 		if (!t->s) {
 			t->cap = 256;
 			t->s = malloc(t->cap);
 			assert_non_null(t->s);
 		}
-=======
->>>>>>> 21e6734 (The past: a tree made again from the records of one log or many)
 		va_start(ap, fmt);
 		n = vsnprintf(t->s + t->len, t->cap - t->len, fmt, ap);
 		va_end(ap);
