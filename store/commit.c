@@ -83,6 +83,13 @@ by_ino(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void
+sealed_sort(struct sealed_list *l)
+{
+	if (l->count)
+		qsort(l->one, l->count, sizeof(*l->one), by_ino);
+}
+
 struct sealed *
 sealed_find(struct sealed_list *l, uint64_t ino)
 {
@@ -201,7 +208,7 @@ add_kept(struct checkpoint *cp)
 	struct kept_list l = { 0 };
 	enum err e = tree_frozen_inodes(s->tree, collect_kept, &l);
 
-	qsort(cp->sealed.one, cp->sealed.count, sizeof(struct sealed), by_ino);
+	sealed_sort(&cp->sealed);
 	for (size_t i = 0, listed = cp->sealed.count; !e && i < l.count; i++) {
 		struct sealed_list before = cp->sealed;
 		struct index_txn *txn = NULL;
@@ -232,7 +239,7 @@ add_kept(struct checkpoint *cp)
 			cp->sealed.one[cp->sealed.count - 1].shared = true;
 	}
 	free(l.ino);
-	qsort(cp->sealed.one, cp->sealed.count, sizeof(struct sealed), by_ino);
+	sealed_sort(&cp->sealed);
 	return e;
 }
 
