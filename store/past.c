@@ -218,6 +218,24 @@ node_set_content(struct past *p, struct node *n, uint64_t size,
 	return OK;
 }
 
+/* A node is about to go: so do its further numbers.  One log has none, unless
+ * it is damaged. */
+static void
+drop_aliases(struct past *p, const struct node *n)
+{
+	struct alias *a;
+	size_t pos = 0;
+
+	while (p->aliases.count && (a = map_next(&p->aliases, &pos))) {
+		if (a->node != n)
+			continue;
+		map_remove(&p->aliases, number_hash(a->number), alias_match,
+		    &a->number);
+		arena_put(p, a, sizeof(*a));
+		pos = 0; /* the map changed under the walk */
+	}
+}
+
 /* An object without a name.  Among many logs it may get one again. */
 static void
 bury(struct past *p, struct node *n)
@@ -232,6 +250,7 @@ bury(struct past *p, struct node *n)
 	}
 	if (p->many)
 		return;
+	drop_aliases(p, n);
 	if ((x = map_remove(&p->extras, number_hash(n->number), extra_match,
 		 &n->number))) {
 		p->stats.memory -= sizeof(*x) + x->xattrs_len;

@@ -293,6 +293,26 @@ in_one_log_a_rename_replaces_without_saying_so(void **state)
 }
 
 static void
+a_damaged_log_leaves_no_number_without_its_directory(void **state)
+{
+	struct inode in;
+	struct script s;
+
+	(void)state;
+	script_init(&s, 1);
+	make_dir(&s, 101, 0, "a");
+	make_dir(&s, 102, 0, "a");
+	make_dir(&s, 103, 0, "a");
+	unlink_it(&s, 102, 0, "a");
+	script_is(&s, "");
+	for (unsigned i = 1; i <= 3; i++)
+		assert_int_equal(past_inode(s.p, i, &in), ERR_ABSENT);
+	mail(&s, 104, 103, "m");
+	script_is(&s, "lost.~00000001.3/ 1:3\nlost.~00000001.3/m 1:4\n");
+	past_free(s.p);
+}
+
+static void
 two_names_may_swap_what_they_mean(void **state)
 {
 	struct script s;
@@ -737,6 +757,8 @@ main(void)
 		cmocka_unit_test(a_path_leads_to_its_object),
 		cmocka_unit_test(
 		    in_one_log_a_rename_replaces_without_saying_so),
+		cmocka_unit_test(
+		    a_damaged_log_leaves_no_number_without_its_directory),
 		cmocka_unit_test(two_names_may_swap_what_they_mean),
 		cmocka_unit_test(what_came_and_went_leaves_no_memory_behind),
 		cmocka_unit_test(a_message_costs_less_than_400_bytes),
