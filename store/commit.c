@@ -392,8 +392,26 @@ fail:
 
 /* ---- 6: settle ---------------------------------------------------------- */
 
+/* A change of names since the freeze put a row in the active layer that does
+ * not know of the sealing (and whose file may not have been in use then). */
 static void
-settle_file(struct store *s, struct sealed *one, bool committed)
+correct_row(struct store *s, struct index_txn *txn, struct file *f)
+{
+	struct inode row;
+	bool same = !txn || tree_inode(s->tree, txn, f->ino, &row) ||
+	    (row.data == f->inode.data && row.size == f->inode.size &&
+		row.content.len == f->inode.content.len &&
+		memcmp(row.content.bytes, f->inode.content.bytes,
+		    row.content.len) == 0);
+
+	f->inode_dirty = f->inode_dirty || !same || !txn;
+	if (f->inode_dirty && !put_counted(s, &f->inode))
+		f->inode_dirty = false;
+}
+
+static void
+settle_file(
+    struct store *s, struct index_txn *txn, struct sealed *one, bool committed)
 {
 	struct file *f = one->file;
 	bool discard = false;
@@ -407,9 +425,7 @@ settle_file(struct store *s, struct sealed *one, bool committed)
 		f->inode.content = one->content;
 		f->inode.size = one->size;
 		discard = one->shared && one->was_kept;
-		/* The active layer may have a row from before this. */
-		if (f->inode_dirty && !put_counted(s, &f->inode))
-			f->inode_dirty = false;
+		correct_row(s, txn, f);
 	}
 	pthread_mutex_unlock(&f->lock);
 	file_put(s, f);
@@ -421,6 +437,7 @@ static void
 settle(struct checkpoint *cp, enum err e)
 {
 	struct store *s = cp->s;
+	struct index_txn *txn = NULL;
 	int64_t now = store_now(s), none = 0;
 
 	pthread_rwlock_wrlock(&s->lock);
@@ -445,8 +462,11 @@ settle(struct checkpoint *cp, enum err e)
 		atomic_compare_exchange_strong(
 		    &s->first_change_ns, &none, now);
 	}
+	if (index_begin_read(s->env.index, &txn))
+		txn = NULL; /* then every row is put once more */
 	for (size_t i = 0; i < cp->sealed.count; i++)
-		settle_file(s, &cp->sealed.one[i], !e && !cp->nothing);
+		settle_file(s, txn, &cp->sealed.one[i], !e && !cp->nothing);
+	index_abort(&txn);
 	pthread_rwlock_unlock(&s->lock);
 }
 
