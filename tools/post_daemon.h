@@ -2,8 +2,8 @@
  * its mount.
  *
  * One thread calls store_tick() when it says; one waits for signals (SIGTERM,
- * SIGINT and SIGHUP end the node cleanly; SIGUSR1 makes a checkpoint); control.h has
- * its own; the mount's are libfuse's.  No thread is begun before the process
+ * SIGINT and SIGHUP end the node cleanly, SIGUSR1 makes a checkpoint);
+ * control.h has its own; the mount's are libfuse's.  No thread is begun before the process
  * has become a daemon, since threads do not survive a fork. */
 #ifndef POST_TOOLS_POST_DAEMON_H
 #define POST_TOOLS_POST_DAEMON_H
