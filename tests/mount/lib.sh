@@ -218,7 +218,7 @@ cleanup()
 
 finish()
 {
-	echo "$passed passed, $failed failed${skipped:+, $skipped skipped}"
+	echo "$passed passed, $failed failed, $skipped skipped"
 	[[ $failed -eq 0 && $passed -gt 0 ]]
 	exit
 }
