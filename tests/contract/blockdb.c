@@ -711,21 +711,22 @@ a_place_that_the_index_knows_is_never_given_again(void **state)
 	reopen(f);
 	assert_range(f, 0, 1, OK);
 	assert_range(f, 1, 10, ERR_CORRUPT);
-	put_range(f, 10, 20);
+	put_range(f, 20, 30);
 	must(checkpoint(f->db, f->ix));
 	assert_true(pack_size(f->d, "packs/00000002") > PACK_HEADER);
 	assert_range(f, 1, 10, ERR_CORRUPT);
-	assert_range(f, 10, 20, OK);
+	assert_range(f, 20, 30, OK);
 	blockdb_close(f->db);
 	f->db = NULL;
 	must(disk_unlink(f->d, "packs/00000001"));
 	must(disk_unlink(f->d, "packs/00000002"));
 	reopen(f);
-	put_range(f, 20, 30);
+	put_range(f, 30, 40);
 	must(checkpoint(f->db, f->ix));
 	assert_true(pack_size(f->d, "packs/00000003") > PACK_HEADER);
-	assert_range(f, 0, 20, ERR_CORRUPT);
-	assert_range(f, 20, 30, OK);
+	assert_range(f, 0, 10, ERR_CORRUPT);
+	assert_range(f, 20, 30, ERR_CORRUPT);
+	assert_range(f, 30, 40, OK);
 }
 
 static void
@@ -751,6 +752,29 @@ without_an_index_nothing_whole_is_cut_off(void **state)
 	reopen(f);
 	assert_range(f, 0, 1, ERR_ABSENT);
 	assert_range(f, 1, 10, OK);
+}
+
+static void
+a_pack_whose_header_is_damaged_is_not_appended_to(void **state)
+{
+	struct fixture *f = *state;
+	struct index_txn *txn;
+	uint64_t size;
+
+	put_range(f, 0, 3);
+	must(checkpoint(f->db, f->ix));
+	size = pack_size(f->d, "packs/00000001");
+	overwrite(f->d, "packs/00000001", 3, "?", 1);
+	must(index_begin_write(f->ix, &txn));
+	must(index_clear(txn));
+	must(index_commit(&txn));
+	reopen(f);
+	put_range(f, 3, 6);
+	must(checkpoint(f->db, f->ix));
+	assert_int_equal(pack_size(f->d, "packs/00000001"), size);
+	assert_true(pack_size(f->d, "packs/00000002") > PACK_HEADER);
+	reopen(f);
+	assert_range(f, 3, 6, OK);
 }
 
 static void
@@ -840,6 +864,29 @@ read_for_ever(void *arg)
 }
 
 static void
+threads_share_the_files_that_are_open(void **state)
+{
+	struct fixture *f = *state;
+	struct shared s = { .f = f, .put = 2 * PACK_FILES_MAX };
+	pthread_t thread[4];
+
+	f->pack_max = 64;
+	reopen(f);
+	for (unsigned i = 0; i < 2 * PACK_FILES_MAX; i++)
+		must(put_block(f->db, i, len_of(i)));
+	must(checkpoint(f->db, f->ix));
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(
+		    pthread_create(&thread[i], NULL, read_for_ever, &s), 0);
+	assert_range(f, 0, 2 * PACK_FILES_MAX, OK);
+	assert_range(f, 0, 2 * PACK_FILES_MAX, OK);
+	atomic_store(&s.done, true);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	assert_int_equal(atomic_load(&s.wrong), 0);
+}
+
+static void
 readers_find_every_block_during_checkpoints(void **state)
 {
 	struct fixture *f = *state;
@@ -891,9 +938,11 @@ main(void)
 		BOTH(damage_before_the_mark_is_left_alone),
 		BOTH(a_place_that_the_index_knows_is_never_given_again),
 		BOTH(without_an_index_nothing_whole_is_cut_off),
+		BOTH(a_pack_whose_header_is_damaged_is_not_appended_to),
 		BOTH(a_pack_that_a_crash_left_empty_is_removed),
 		BOTH(files_of_other_names_are_none_of_ours),
 		BOTH(readers_find_every_block_during_checkpoints),
+		BOTH(threads_share_the_files_that_are_open),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
