@@ -43,6 +43,11 @@ struct index_cursor;
  * Commit is durable on return.  One process opens it once at a time. */
 enum err index_lmdb_open(const char *path, struct index **out) MUST_CHECK;
 
+/* Put a damaged database out of the way (data.mdb.damaged, in place of an
+ * older one), so that an empty one can be opened and rebuilt.  No process has
+ * it open.  ERR_ABSENT: there is none. */
+enum err index_lmdb_set_aside(const char *path) MUST_CHECK;
+
 /* Memory.  To abort what was not committed is what a crash does. */
 enum err index_mem_new(struct index **out) MUST_CHECK;
 

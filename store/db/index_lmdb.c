@@ -40,6 +40,9 @@
  * keep_ahead(). */
 #define AHEAD_BYTES ((off_t)4 << 20)
 
+/* What is_full() asks for. */
+#define PROBE_BYTES ((off_t)64 << 10)
+
 #define PATH_BYTES 4096
 
 static const char *const table_name[INDEX_TABLES] = {
@@ -97,6 +100,7 @@ translate(int rc)
 	case MDB_MAP_FULL:
 	case MDB_TXN_FULL:
 	case EDQUOT:
+	case EFBIG: /* a limit of the process, or of the file system */
 		return ERR_NOSPACE;
 	case MDB_CORRUPTED:
 	case MDB_INVALID:
@@ -191,6 +195,14 @@ read_meta(int fd, off_t at, struct meta_page *out)
 	return (size_t)got == sizeof(*out) ? OK : ERR_CORRUPT;
 }
 
+static enum err
+join(char out[PATH_BYTES], const char *path, const char *name)
+{
+	int len = snprintf(out, PATH_BYTES, "%s/%s", path, name);
+
+	return len < PATH_BYTES ? OK : ERR_NAME_TOO_LONG;
+}
+
 /* ERR_ABSENT: there is no file yet. */
 static enum err
 check_file(const char *path)
@@ -201,9 +213,9 @@ check_file(const char *path)
 	enum err e;
 	int fd;
 
-	if (snprintf(name, sizeof(name), "%s/data.mdb", path) >=
-	    (int)sizeof(name))
-		return ERR_NAME_TOO_LONG;
+	e = join(name, path, "data.mdb");
+	if (e)
+		return e;
 	fd = open(name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_from_errno(errno);
@@ -246,6 +258,20 @@ keep_ahead(struct lm *lm)
 		return;
 	if (st.st_size < used)
 		(void)fdatasync(fd);
+}
+
+/* LMDB makes EIO of a write that ended early, which is how a disk first says
+ * that it is full.  Ask for a little more room to learn which it was. */
+static bool
+is_full(struct lm *lm)
+{
+	struct stat st;
+	int fd;
+
+	if (mdb_env_get_fd(lm->env, &fd) || fstat(fd, &st) ||
+	    !fallocate(fd, 0, st.st_size, PROBE_BYTES))
+		return false;
+	return translate(errno) == ERR_NOSPACE;
 }
 
 static enum err
@@ -375,6 +401,8 @@ outcome(struct index_txn *txn, int rc)
 	struct lm_txn *t = txn_of(txn);
 	enum err e = rc == MDB_BAD_TXN && t->failed ? t->failed : translate(rc);
 
+	if (e == ERR_IO && txn->write && is_full(lm_of(txn->ix)))
+		e = ERR_NOSPACE;
 	if (e && e != ERR_ABSENT)
 		t->failed = e;
 	return e;
@@ -671,4 +699,21 @@ index_lmdb_open(const char *path, struct index **out)
 	keep_ahead(lm);
 	*out = &lm->base;
 	return OK;
+}
+
+enum err
+index_lmdb_set_aside(const char *path)
+{
+	char data[PATH_BYTES], damaged[PATH_BYTES], lock[PATH_BYTES];
+	enum err e;
+
+	if ((e = join(data, path, "data.mdb")) ||
+	    (e = join(damaged, path, "data.mdb.damaged")) ||
+	    (e = join(lock, path, "lock.mdb")))
+		return e;
+	if (rename(data, damaged))
+		return err_from_errno(errno);
+	if (unlink(lock) && errno != ENOENT)
+		return err_from_errno(errno);
+	return sync_dir(path);
 }
