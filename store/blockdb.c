@@ -160,7 +160,7 @@ blockdb_where(struct blockdb *db, const struct id *id, char *name, size_t cap,
 	pack_name(at.pack, full);
 	if (strlen(full) >= cap)
 		return ERR_RANGE;
-	strcpy(name, full);
+	memcpy(name, full, strlen(full) + 1);
 	*off = at.off;
 	return OK;
 }

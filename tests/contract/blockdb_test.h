@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -163,5 +164,150 @@ walk(struct disk *d)
 	must(blockdb_walk(d, tally_one, &t));
 	return t;
 }
+
+/* ---- fixtures for cmocka ------------------------------------------------ */
+
+#define FIXTURE_PACK_MAX (64u << 10)
+
+static inline int
+mem_new(void **state)
+{
+	struct fixture *f = malloc(sizeof(*f));
+
+	assert_non_null(f);
+	set_up_mem(f, 1, FIXTURE_PACK_MAX);
+	*state = f;
+	return 0;
+}
+
+static inline int
+mem_end(void **state)
+{
+	tear_down_mem(*state);
+	free(*state);
+	return 0;
+}
+
+static inline int
+real_new(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	must(crypto_init());
+	f->pack_max = FIXTURE_PACK_MAX;
+	snprintf(f->dir, sizeof(f->dir), "/tmp/post-blockdb-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	must(disk_posix_open(f->dir, &f->d));
+	must(index_lmdb_open(f->dir, &f->ix));
+	must(blockdb_open(f->d, f->ix, f->pack_max, &f->db));
+	*state = f;
+	return 0;
+}
+
+static inline enum err
+unlink_pack(void *arg, const char *entry)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "packs/%s", entry);
+	return disk_unlink(arg, name);
+}
+
+static inline int
+real_end(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+
+	blockdb_close(f->db);
+	index_close(f->ix);
+	must(disk_list(f->d, "packs", unlink_pack, f->d));
+	must(disk_unlink(f->d, "data.mdb"));
+	must(disk_unlink(f->d, "lock.mdb"));
+	disk_close(f->d);
+	snprintf(path, sizeof(path), "%s/packs", f->dir);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(rmdir(f->dir), 0);
+	free(f);
+	return 0;
+}
+
+static inline void
+assert_e(enum err e, enum err want)
+{
+	assert_string_equal(err_name(e), err_name(want));
+}
+
+/* Lengths that pad in every way, and one over the buffer's size. */
+static inline size_t
+len_of(unsigned number)
+{
+	return number % 97 == 13 ? 40000 : 1 + number * 7919u % 3000;
+}
+
+static inline void
+put_range(struct fixture *f, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++)
+		must(put_block(f->db, i, len_of(i)));
+}
+
+static inline void
+assert_range(struct fixture *f, unsigned from, unsigned to, enum err want)
+{
+	for (unsigned i = from; i < to; i++)
+		assert_e(get_block(f->db, i, len_of(i)), want);
+}
+
+static inline uint64_t
+pack_size(struct disk *d, const char *name)
+{
+	struct disk_file *file;
+	uint64_t size;
+
+	must(disk_open(d, name, DISK_READ, &file));
+	must(disk_size(file, &size));
+	disk_file_close(file);
+	return size;
+}
+
+static inline void
+overwrite(struct disk *d, const char *name, uint64_t off, const void *bytes,
+    size_t len)
+{
+	struct disk_file *file;
+
+	must(disk_open(d, name, DISK_CREATE, &file));
+	must(disk_write(file, off, bytes, len));
+	must(disk_sync(file));
+	disk_file_close(file);
+}
+
+static inline void
+truncate_to(struct disk *d, const char *name, uint64_t size)
+{
+	struct disk_file *file;
+
+	must(disk_open(d, name, DISK_WRITE, &file));
+	must(disk_truncate(file, size));
+	must(disk_sync(file));
+	disk_file_close(file);
+}
+
+static inline void
+rebuild(struct disk *d, struct index *ix, uint64_t *damaged)
+{
+	struct index_txn *txn;
+
+	must(index_begin_write(ix, &txn));
+	must(index_clear(txn));
+	must(blockdb_rebuild(d, txn, damaged));
+	must(index_commit(&txn));
+}
+
+#define MEM(test) cmocka_unit_test_setup_teardown(test, mem_new, mem_end)
+#define BOTH(test)                                                             \
+	MEM(test), cmocka_unit_test_setup_teardown(test, real_new, real_end)
 
 #endif

@@ -27,7 +27,7 @@ struct fixture {
 static void
 set_up_lmdb(struct fixture *f)
 {
-	strcpy(f->dir, "/tmp/post-index-XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "/tmp/post-index-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	assert_int_equal(index_lmdb_open(f->dir, &f->ix), OK);
 }

@@ -14,12 +14,6 @@ struct model {
 	unsigned next;
 };
 
-static size_t
-len_of(unsigned number)
-{
-	return 1 + number * 7919u % 2500;
-}
-
 /* Up to which block a checkpoint took. */
 static enum err
 model_checkpoint(struct fixture *f, struct model *m)

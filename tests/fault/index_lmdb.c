@@ -31,7 +31,7 @@ set_up(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	strcpy(f->dir, "/tmp/post-index-XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "/tmp/post-index-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	assert_int_equal(index_lmdb_open(f->dir, &f->ix), OK);
 	*state = f;
