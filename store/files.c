@@ -406,7 +406,7 @@ change_bytes(
 		if (kill_suid)
 			f->inode.mode &= ~(uint32_t)S_ISUID &
 			    ~(f->inode.mode & S_IXGRP ? (uint32_t)S_ISGID : 0u);
-		f->inode_dirty = !f->orphan;
+		f->inode_dirty = f->row_unsaved = !f->orphan;
 	}
 	pthread_mutex_unlock(&f->lock);
 	if (!e)
@@ -573,12 +573,13 @@ file_settle(struct store *s, struct file *f, uint64_t *lsn, bool *whole)
 			goto done;
 		staging_clean(f->staging, off, len);
 	}
-	if (dirty || f->inode_dirty) {
+	if (dirty || f->row_unsaved) {
 		change_init(&c, s);
 		change_truncate(&c, f->ino, staging_size(f->staging));
 		change_inode_staged(&c, &f->inode);
 		e = change_append(&c, lsn);
 		change_fini(&c);
+		f->row_unsaved = e != OK;
 	}
 done:
 	pthread_mutex_unlock(&f->lock);

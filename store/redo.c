@@ -442,6 +442,7 @@ apply_inode(struct store *s, struct rd *r, bool replay)
 		pthread_mutex_lock(&f->lock);
 		f->inode = in;
 		f->inode_dirty = true;
+		f->row_unsaved = false;
 		pthread_mutex_unlock(&f->lock);
 		file_put(s, f);
 	}

@@ -87,6 +87,7 @@ struct file {
 	struct inode inode;	 /* the live one; newer than the tree's */
 	struct content base;	 /* what staging lies over */
 	bool inode_dirty;	 /* the tree has an older one */
+	bool row_unsaved;	 /* the journal has an older one */
 	bool orphan;		 /* no name, not in the tree */
 	bool kept;		 /* a page file exists */
 	struct store *store;
