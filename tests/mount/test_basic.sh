@@ -13,11 +13,11 @@ count 'after the remount' py basic.py after "$U" "$T/state"
 
 # ---- what only the mount has -----------------------------------------------
 
-status_is_json() # words that must be in it
+status_is_json() # command that prints it...
 {
-	"$PYTHON" -c '
-import json, os, sys
-s = json.load(sys.stdin)
+	"$@" > "$T/json" && "$PYTHON" -c '
+import json, sys
+s = json.load(open(sys.argv[4]))
 assert s["mount"]["path"] == sys.argv[1], s["mount"]
 user = [u for u in s["users"] if u["address"] == sys.argv[2]][0]
 assert user["messages"] == int(sys.argv[3]), user
@@ -30,7 +30,7 @@ for part, keys in {"node": ("id", "version", "listen"),
 for key in ("device", "head_sequence"):
 	assert key in user, key
 assert isinstance(s["peers"], int)
-' "$MNT" "$ADDRESS" "$(how_many "$M")"
+' "$MNT" "$ADDRESS" "$(how_many "$M")" "$T/json"
 }
 
 read_only()
@@ -88,17 +88,20 @@ remount_and_see() # time name
 if [[ -n $PLAIN ]]; then
 	not_here '.post, .at and user.post.*' 'a plain directory has none'
 else
-	check '.post/status is JSON with what was promised' \
-		status_is_json < "$MNT/.post/status"
+	check '.post/status names the user' grep -qF "$ADDRESS" \
+		"$MNT/.post/status"
+	check '.post/status.json is JSON with what was promised' \
+		status_is_json cat "$MNT/.post/status.json"
 	check 'post status --json says the same' \
-		status_is_json < <("$POST" --home "$H" status --json)
+		status_is_json "$POST" --home "$H" status --json
 	check '.post can not be changed' read_only
 	message 5 > "$T/mail"
 	name=$(deliver "$M" < "$T/mail")
 	check 'a message has user.post.id' \
 		getfattr --only-values -n user.post.id "$M/new/$name"
 	check 'a message has user.post.from' grep -q 'bob@lip6.example' \
-		<(getfattr --only-values -n user.post.from "$M/new/$name")
+		<(getfattr --absolute-names --only-values \
+			-n user.post.from "$M/new/$name")
 	check 'post log tells of it' grep -qF "$name" \
 		<("$POST" --home "$H" log)
 	past

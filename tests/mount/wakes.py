@@ -79,7 +79,6 @@ def poll_once():
         os.lseek(fd, 0, os.SEEK_END)
         p = select.poll()
         p.register(fd, select.POLLIN)
-        quiet = p.poll(0)
         subject, name, sent = send()
         text = b""
         while time.monotonic() < sent + 10:
@@ -93,16 +92,21 @@ def poll_once():
 
 
 def poll_sleeps():
+    """The first poll(2) of an open file may return at once, since what was
+    read is not known to the filesystem; then it sleeps."""
     fd = os.open(notify, os.O_RDONLY)
     time.sleep(1.5)
-    while os.read(fd, 65536):
-        pass
     p = select.poll()
     p.register(fd, select.POLLIN)
+    early = 0
     began = time.monotonic()
-    ready = p.poll(400)
+    for _ in range(4):
+        while os.read(fd, 65536):
+            pass
+        early += len(p.poll(300))
+    took = time.monotonic() - began
     check("poll(2) at the end of .notify sleeps when nothing happens",
-          not ready and time.monotonic() - began > 0.3, ready)
+          early <= 1 and took >= 0.9, f"{early} early, {took:.2f} s in all")
     os.close(fd)
 
 
