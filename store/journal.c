@@ -40,7 +40,9 @@
  *
  * A sync acknowledges only when all segments with unreleased frames, and the
  * directory, are synced: after a kill -9 that includes those that the former
- * process wrote.
+ * process wrote.  Their frames are written again first: if a sync of that
+ * process failed, the kernel has forgotten that they are dirty, shows them to
+ * us all the same, and would not write them for a sync alone.
  *
  * Nonces: no segment's key is used twice, and within one use an offset is
  * sealed once: frames that could not be written are kept and written again
@@ -271,6 +273,24 @@ fill_ahead(struct journal *j, uint64_t batch)
 	pthread_mutex_lock(&j->lock);
 }
 
+/* The other process's frames again; those of a segment that is replayed, not
+ * of the active one.  As sync_segments(). */
+static enum err
+rewrite_inherited(struct journal *j)
+{
+	enum err e = OK;
+
+	for (struct segment *s = j->oldest; !e && s; s = s->next) {
+		if (!s->inherited)
+			continue;
+		pthread_mutex_unlock(&j->lock);
+		e = segment_rewrite(s);
+		pthread_mutex_lock(&j->lock);
+		s->inherited = e != OK;
+	}
+	return e;
+}
+
 /* Sync what is dirty up to and including `last`.  The caller holds the mutex,
  * let go meanwhile, and the syncer's role, which keeps the segments. */
 static enum err
@@ -320,8 +340,8 @@ lead_sync(struct journal *j)
 	target = j->written;
 	last = j->active;
 	give_writing(j);
-	if (e || j->broken)
-		return e ? e : j->broken;
+	if (e || (e = j->broken) || (e = rewrite_inherited(j)))
+		return e;
 	if ((e = sync_segments(j, last))) {
 		j->broken = e;
 		return e;

@@ -13,6 +13,7 @@
 #define NAME_BYTES (sizeof(JOURNAL_DIRECTORY) + NAME_DIGITS + 1)
 #define BUFFER_FIRST (16u << 10)
 #define SPARES_MAX 2
+#define COPY_BYTES (64u << 10)
 
 static void
 segment_name(uint64_t name, char out[NAME_BYTES])
@@ -335,6 +336,30 @@ segment_drop_spares(struct journal *j)
 	return e;
 }
 
+enum err
+segment_rewrite(struct segment *s)
+{
+	uint64_t end = s->end > s->id.start ? end_offset(s, s->end) : 0;
+	uint8_t *buf = malloc(COPY_BYTES);
+	enum err e = buf ? OK : ERR_NOMEM;
+	size_t got;
+
+	if (end > s->size)
+		end = s->size;
+	for (uint64_t off = 0; !e && off < end; off += got) {
+		size_t n =
+		    end - off < COPY_BYTES ? (size_t)(end - off) : COPY_BYTES;
+
+		e = disk_read(s->file, off, buf, n, &got);
+		if (!e && got == 0)
+			break; /* shorter by now: then it was not needed */
+		if (!e)
+			e = disk_write(s->file, off, buf, got);
+	}
+	free(buf);
+	return e;
+}
+
 /* ---- replay ------------------------------------------------------------- */
 
 /* The lsn from which later segments speak in its place. */
@@ -409,7 +434,7 @@ journal_replay(struct journal *j, journal_fn *fn, void *arg, uint64_t *torn)
 	for (at = &j->oldest; *at != j->active;) {
 		struct segment *s = *at;
 
-		s->dirty = true;
+		s->dirty = s->inherited = true;
 		if (s->end > pos || s->id.start > pos)
 			s->end = pos;
 		if (!s->valid || s->end > j->released ||

@@ -86,6 +86,7 @@ struct segment {
 	uint64_t size; /* of the file: frames, zeros or stale bytes */
 	bool dirty; /* written since its last sync */
 	bool fresh; /* its name is not durable */
+	bool inherited; /* its frames are another process's */
 	bool valid; /* has a header (while opening) */
 	uint64_t syncs;
 };
@@ -146,6 +147,9 @@ enum err segment_give_file(struct journal *j, struct segment *s) MUST_CHECK;
  * goes.  The file with the largest epoch stays in any case, so that epochs
  * do not begin again.  Both roles are held. */
 enum err segment_retire(struct journal *j, struct segment *s) MUST_CHECK;
+
+/* Write the frames of an inherited segment again as they are. */
+enum err segment_rewrite(struct segment *s) MUST_CHECK;
 
 /* All spare ones go, in the same manner. */
 enum err segment_drop_spares(struct journal *j) MUST_CHECK;

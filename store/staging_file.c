@@ -532,6 +532,9 @@ staging_keep(struct staging *s)
 	(void)!unlink_file(d, s->ino, ".redo");
 	return OK;
 fail:
+	/* What was written behind the end is there now. */
+	if (was_kept && s->kept_slots < slots)
+		s->kept_slots = slots;
 	if (!was_kept) {
 		disk_file_close(s->kept);
 		s->kept = NULL;
