@@ -113,7 +113,7 @@ journal_open(struct disk *d, const struct key *key, uint64_t from_lsn,
 	if (!j)
 		return ERR_NOMEM;
 	j->disk = d;
-	key_derive(key, "post journal", 0, &j->key);
+	j->key = *key;
 	if (pthread_mutex_init(&j->lock, NULL) ||
 	    pthread_cond_init(&j->sealed, NULL) ||
 	    pthread_cond_init(&j->write_done, NULL) ||

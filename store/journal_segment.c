@@ -9,7 +9,7 @@
  * Big-endian, no padding.  A frame's place in the file follows from its lsn:
  * 64 + lsn - start.  Keys:
  *
- *   journal  key_derive(home, "post journal", 0)
+ *   journal  what journal_open() is given
  *   segment  BLAKE2b keyed by `journal` over the first 40 bytes of the header
  *
  * Nonces under a segment's key: (low 32 bits of epoch, offset in the file);

@@ -70,7 +70,7 @@ restart(struct model *m, bool power_cut)
 
 	m->seen = 0;
 	m->broken = OK;
-	assert_int_equal(journal_open(m->d, &home_key, m->from, &m->j), OK);
+	assert_int_equal(journal_open(m->d, &journal_key, m->from, &m->j), OK);
 	assert_int_equal(journal_replay(m->j, see_model, m, &torn), OK);
 	m->count = m->seen;
 	if (!m->damaged) {

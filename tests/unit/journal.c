@@ -208,7 +208,7 @@ the_first_error_of_the_caller_stops_the_replay(void **state)
 	assert_int_equal(journal_write(j, append(j, 1)), OK);
 	journal_close(j);
 	s = (struct seen){ .fail = ERR_NOMEM };
-	assert_int_equal(journal_open(d, &home_key, 0, &j), OK);
+	assert_int_equal(journal_open(d, &journal_key, 0, &j), OK);
 	assert_int_equal(journal_replay(j, see, &s, &torn), ERR_NOMEM);
 	assert_int_equal(s.count, 1);
 	journal_close(j);
@@ -398,7 +398,7 @@ frames_of_any_length_up_to_the_largest_come_back(void **state)
 	struct seen s = { 0 };
 	struct segment_reader r;
 	struct segment_id id;
-	struct key journal, key;
+	struct key key;
 	uint64_t torn, lsn = 0;
 	struct journal *j = open_from(d, 0, &s, &torn);
 	uint8_t header[SEGMENT_HEADER_BYTES];
@@ -415,8 +415,8 @@ frames_of_any_length_up_to_the_largest_come_back(void **state)
 
 	assert_int_equal(disk_open(d, space_of(d).last, DISK_READ, &f), OK);
 	assert_int_equal(disk_read(f, 0, header, sizeof(header), &got), OK);
-	key_derive(&home_key, "post journal", 0, &journal);
-	assert_int_equal(segment_header_read(&journal, header, &id, &key), OK);
+	assert_int_equal(
+	    segment_header_read(&journal_key, header, &id, &key), OK);
 	segment_reader_init(&r, f, &id, &key);
 	for (unsigned i = 0; i < sizeof(lens) / sizeof(*lens); i++) {
 		const uint8_t *bytes;
@@ -514,7 +514,7 @@ threads_share_syncs_and_lose_nothing(void **state)
 	assert_int_equal(journal_sync(j, journal_end(j)), OK);
 	journal_close(j);
 	disk_mem_crash(d);
-	assert_int_equal(journal_open(d, &home_key, 0, &j), OK);
+	assert_int_equal(journal_open(d, &journal_key, 0, &j), OK);
 	assert_int_equal(journal_replay(j, see_threads, next, &torn), OK);
 	for (unsigned i = 0; i < THREADS; i++)
 		assert_int_equal(next[i], PER_THREAD);

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const struct key home_key = { "a key for the tests of journals" };
+static const struct key journal_key = { "a key for the tests of journals" };
 
 static inline size_t
 frame_len(unsigned n)
@@ -83,7 +83,7 @@ open_from(struct disk *d, uint64_t from, struct seen *s, uint64_t *torn)
 
 	s->count = 0;
 	s->lsn = from;
-	assert_int_equal(journal_open(d, &home_key, from, &j), OK);
+	assert_int_equal(journal_open(d, &journal_key, from, &j), OK);
 	assert_int_equal(journal_replay(j, see, s, torn), OK);
 	return j;
 }
