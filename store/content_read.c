@@ -27,6 +27,7 @@
 
 #define ALLOWANCE_BASE (16u << 20)
 #define ALLOWANCE_PER_BYTE 4u
+#define OPENING_COST 4096u /* of any block, in bytes that could be walked */
 
 #define SCRATCH_BYTES (64u << 10) /* a line of base64, decoded, fits */
 
@@ -257,9 +258,11 @@ struct reading {
 	uint8_t *scratch;
 };
 
+/* May a block be opened that has so many bytes? */
 static enum err
 allow(struct reading *rg, uint64_t bytes)
 {
+	bytes += OPENING_COST;
 	if (bytes > rg->allowance)
 		return ERR_MALFORMED;
 	rg->allowance -= bytes;

@@ -367,8 +367,8 @@ write_plain(struct writer *w, struct feed *f)
 			if (hole || n >= CONTENT_HOLE_MIN) {
 				hole += n;
 				feed_skip(f, n);
-				if (n && f->have == 0 && f->left)
-					continue;
+				if (n && f->have < WINDOW && f->left)
+					continue; /* see a whole window */
 			}
 		}
 		if (hole && (e = add_zeros(w, hole)))

@@ -65,7 +65,8 @@ struct context {
 
 struct sealer {
 	struct key secret[2];
-	ZSTD_CDict *cdict;
+	void *cdict_room; /* which cdict is in */
+	const ZSTD_CDict *cdict;
 	ZSTD_DDict *ddict;
 	pthread_mutex_t lock; /* guards idle */
 	struct context *idle;
@@ -206,7 +207,8 @@ enum err
 sealer_new(const struct key secrets[2], struct sealer **out)
 {
 	struct sealer *s = calloc(1, sizeof(*s));
-	ZSTD_customMem memory = { NULL, NULL, NULL };
+	const size_t len = dictionary_1_len();
+	size_t room;
 
 	if (!s)
 		return ERR_NOMEM;
@@ -216,10 +218,15 @@ sealer_new(const struct key secrets[2], struct sealer **out)
 	}
 	s->secret[SEAL_ORG] = secrets[SEAL_ORG];
 	s->secret[SEAL_USER] = secrets[SEAL_USER];
-	s->cdict = ZSTD_createCDict_advanced(dictionary_1, dictionary_1_len(),
-	    ZSTD_dlm_byRef, ZSTD_dct_fullDict, params_dictionary, memory);
-	s->ddict =
-	    ZSTD_createDDict_byReference(dictionary_1, dictionary_1_len());
+	/* In room of ours, since zstd 1.5.4 dies when it can not get its own. */
+	room = ZSTD_estimateCDictSize_advanced(
+	    len, params_dictionary, ZSTD_dlm_byRef);
+	s->cdict_room = malloc(room);
+	if (s->cdict_room)
+		s->cdict =
+		    ZSTD_initStaticCDict(s->cdict_room, room, dictionary_1, len,
+			ZSTD_dlm_byRef, ZSTD_dct_fullDict, params_dictionary);
+	s->ddict = ZSTD_createDDict_byReference(dictionary_1, len);
 	if (!s->cdict || !s->ddict) {
 		sealer_free(s);
 		return ERR_NOMEM;
@@ -239,7 +246,7 @@ sealer_free(struct sealer *s)
 		next = x->next;
 		context_free(x);
 	}
-	ZSTD_freeCDict(s->cdict);
+	free(s->cdict_room);
 	ZSTD_freeDDict(s->ddict);
 	pthread_mutex_destroy(&s->lock);
 	wipe(s->secret, sizeof(s->secret));
@@ -364,6 +371,7 @@ static enum err
 unpack(struct sealer *s, struct context *x, enum codec codec,
     const uint8_t *packed, size_t n, uint8_t *plain, size_t len)
 {
+	ZSTD_frameHeader frame;
 	ZSTD_DCtx *d;
 	enum err e;
 
@@ -373,8 +381,12 @@ unpack(struct sealer *s, struct context *x, enum codec codec,
 	}
 	if ((e = unpacker(s, x, codec, &d)))
 		return e;
-	/* one frame, of exactly so many bytes, and nothing after it */
-	if (ZSTD_decompressDCtx(d, plain, len, packed, n) != len)
+	/* a frame that says its size, and makes so much */
+	if (ZSTD_getFrameHeader_advanced(
+		&frame, packed, n, ZSTD_f_zstd1_magicless) ||
+	    frame.frameContentSize != len || frame.checksumFlag ||
+	    frame.dictID ||
+	    ZSTD_decompressDCtx(d, plain, len, packed, n) != len)
 		return ERR_MALFORMED;
 	return OK;
 }
