@@ -51,7 +51,7 @@ apply_until(void *arg, const struct ulog_batch_info *info, uint64_t sequence,
 	struct history *h = arg;
 
 	(void)sequence;
-	if (r->time_ns > h->until_ns)
+	if (!info->snapshot && r->time_ns > h->until_ns)
 		return ERR_AGAIN; /* past the moment: enough */
 	return past_apply(h->past, r, info->device_table, info->devices);
 }
@@ -74,7 +74,8 @@ store_history(struct store *s, const char *address, int64_t time_ns,
 	h->until_ns = time_ns;
 	e = past_new(&s->keys->device_id, 1, VIEW_MEMORY_MAX, &h->past);
 	if (!e)
-		e = userlog_read(s, index, &l, apply_until, h);
+		e = userlog_read(s, index, &l, time_ns >= l.snapshot_ns,
+		    apply_until, h);
 	if (e && e != ERR_AGAIN) {
 		history_free(h);
 		return e;
@@ -278,7 +279,7 @@ store_log(struct store *s, const char *address, uint64_t max,
 	e = past_new(
 	    &s->keys->device_id, 1, VIEW_MEMORY_MAX, &ls.past);
 	if (!e)
-		e = userlog_read(s, index, &l, add_line, &ls);
+		e = userlog_read(s, index, &l, false, add_line, &ls);
 	if (!e)
 		tell_lines(&ls, fn, arg);
 	for (uint64_t i = 0; i < ls.max; i++) {

@@ -267,7 +267,7 @@ log_state_from_head(const struct ulog_head *h, struct log_state *l)
 	l->snapshot = h->snapshot;
 	l->snapshot_of = h->snapshot_of;
 	l->snapshot_parts = h->snapshot_parts;
-	l->last_ns = h->time_ns;
+	l->last_ns = l->snapshot_ns = h->time_ns;
 }
 
 static enum err
@@ -311,7 +311,7 @@ rebuild_user(struct rebuild *rb, struct store *s, unsigned user)
 	if ((e = past_new(&rb->keys->device_id, 1, 0, &t.past)))
 		return e;
 	if (u->log.has_batch)
-		e = userlog_read(s, user, &u->log, apply_batched, &t);
+		e = userlog_read(s, user, &u->log, false, apply_batched, &t);
 	for (size_t i = 0; !e && i < rb->frames; i++)
 		e = redo_salvage(s, rb->frame[i].bytes, rb->frame[i].len,
 		    apply_journalled, &t);

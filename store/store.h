@@ -50,6 +50,7 @@ struct store_env {
 	size_t memory_max; /* staged pages; 0: default (16 MiB) */
 	size_t cache_max;  /* opened blocks; 0: default (8 MiB) */
 	uint64_t limit_bytes; /* of packs and journal; 0: the disk's */
+	uint64_t snapshot_every; /* records; 0: default (65536) */
 };
 
 /* Make a new home on an empty disk and index: format file, first trees. */

@@ -60,6 +60,8 @@ struct log_state {
 	struct id snapshot; /* last part */
 	uint64_t snapshot_of;
 	uint32_t snapshot_parts;
+	uint64_t snapshot_records;
+	int64_t snapshot_ns; /* time of its newest record */
 	int64_t first_ns, last_ns; /* of its records; 0: none */
 };
 
@@ -248,7 +250,8 @@ enum err log_state_get(struct store *s, struct index_txn *txn,
 typedef enum err userlog_fn(void *arg, const struct ulog_batch_info *info,
     uint64_t sequence, const struct ulog_record *r);
 enum err userlog_read(struct store *s, unsigned user_index,
-    const struct log_state *l, userlog_fn *fn, void *arg) MUST_CHECK;
+    const struct log_state *l, bool from_snapshot, userlog_fn *fn,
+    void *arg) MUST_CHECK;
 
 /* ---- commit.c ----------------------------------------------------------- */
 

@@ -141,6 +141,8 @@ enum err ulog_batch_new(
  * table, and, but for snapshots, that stamps increase strictly. */
 enum err ulog_batch_add(
     struct ulog_batch *b, const struct ulog_record *r) MUST_CHECK;
+/* This part of a snapshot is its last. */
+void ulog_batch_last(struct ulog_batch *b);
 /* The plaintext, borrowed until the next call; adding may go on after it.
  * ERR_INVALID: no record is in it, and it is no snapshot. */
 enum err ulog_batch_bytes(

@@ -139,6 +139,13 @@ ulog_batch_add(struct ulog_batch *b, const struct ulog_record *r)
 	return OK;
 }
 
+void
+ulog_batch_last(struct ulog_batch *b)
+{
+	assert(b->info.snapshot);
+	b->info.snapshot_last = true;
+}
+
 enum err
 ulog_batch_bytes(struct ulog_batch *b, const uint8_t **bytes, size_t *len)
 {

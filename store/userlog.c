@@ -49,8 +49,9 @@ batch_key(struct store *s, const struct store_user *u,
 	struct key of_log, of_batch;
 
 	log_key(s, u, &of_log);
-	ulog_batch_key(&of_log, info->first_sequence, info->snapshot,
-	    info->snapshot_part, &of_batch);
+	ulog_batch_key(&of_log,
+	    info->snapshot ? info->snapshot_of : info->first_sequence,
+	    info->snapshot, info->snapshot_part, &of_batch);
 	hash_keyed(&of_batch, salt, SALT, out);
 	wipe(&of_log, sizeof(of_log));
 	wipe(&of_batch, sizeof(of_batch));
@@ -69,10 +70,11 @@ struct log_writer {
 	bool wrote;
 };
 
-static enum err
-seal_batch(struct log_writer *w, struct id *id)
+enum err
+userlog_seal(struct store *s, struct store_user *u,
+    const struct ulog_batch_info *info, struct ulog_batch *batch,
+    struct id *id)
 {
-	struct store *s = w->s;
 	struct key of_log, key, salt;
 	const uint8_t *plain;
 	uint8_t *block;
@@ -81,15 +83,15 @@ seal_batch(struct log_writer *w, struct id *id)
 	bool fresh;
 	enum err e;
 
-	if ((e = ulog_batch_bytes(w->batch, &plain, &plain_len)))
+	if ((e = ulog_batch_bytes(batch, &plain, &plain_len)))
 		return e;
 	block = malloc(SALT + plain_len + SEAL_OVERHEAD);
 	if (!block)
 		return ERR_NOMEM;
-	log_key(s, w->u, &of_log);
+	log_key(s, u, &of_log);
 	hash_keyed(&of_log, plain, plain_len, &salt);
 	memcpy(block, salt.b, SALT);
-	batch_key(s, w->u, &w->info, block, &key);
+	batch_key(s, u, info, block, &key);
 	e = seal_with_key(
 	    s->sealer, &key, plain, plain_len, block + SALT, &len, &unused);
 	if (!e) {
@@ -111,7 +113,7 @@ close_batch(struct log_writer *w)
 
 	if (!w->batch)
 		return OK;
-	e = seal_batch(w, &id);
+	e = userlog_seal(w->s, w->u, &w->info, w->batch, &id);
 	ulog_batch_free(w->batch);
 	w->batch = NULL;
 	if (e)
@@ -319,6 +321,8 @@ userlog_write(
 		if (!e)
 			e = close_batch(&writers[i]);
 		ulog_batch_free(writers[i].batch);
+		if (!e && writers[i].wrote && snapshot_is_due(s, &next[i]))
+			e = snapshot_write(s, i, &next[i]);
 		if (!e && writers[i].wrote)
 			e = write_head(&writers[i]);
 	}
@@ -342,7 +346,7 @@ open_batch_block(struct store *s, struct store_user *u, const struct id *id,
 	if (e)
 		return e;
 	memset(&info, 0, sizeof(info));
-	info.first_sequence = first_sequence;
+	info.first_sequence = info.snapshot_of = first_sequence;
 	info.snapshot = snapshot;
 	info.snapshot_part = part;
 	if (block_len < SALT) {
@@ -362,11 +366,12 @@ struct batch_at {
 	uint64_t first;
 };
 
-/* From the newest batch back to the first.  A batch that is lost is stepped
+/* From the newest batch back to the first that begins after record `after`.  A batch that is lost is stepped
  * over by the pointer past it, told of, and costs only its own records. */
 static enum err
 collect_batches(struct store *s, unsigned user_index,
-    const struct log_state *l, struct batch_at **out, size_t *count)
+    const struct log_state *l, uint64_t after, struct batch_at **out,
+    size_t *count)
 {
 	struct store_user *u = &s->user[user_index];
 	struct batch_at *list = NULL, at = { l->batch, l->batch_first };
@@ -375,7 +380,7 @@ collect_batches(struct store *s, unsigned user_index,
 	size_t n = 0, cap = 0;
 	enum err e = OK;
 
-	while (more) {
+	while (more && at.first > after) {
 		struct ulog_reader r;
 		uint8_t *plain = NULL;
 		size_t len;
@@ -432,36 +437,80 @@ collect_batches(struct store *s, unsigned user_index,
 	return OK;
 }
 
+/* Give fn the records of one batch, or of one part of a snapshot. */
+static enum err
+read_batch(struct store *s, struct store_user *u, const struct batch_at *at,
+    bool snapshot, uint32_t part, userlog_fn *fn, void *arg)
+{
+	struct ulog_reader r;
+	struct ulog_record rec;
+	uint8_t *plain = NULL;
+	uint64_t sequence;
+	size_t len;
+	enum err e = open_batch_block(
+	    s, u, &at->id, at->first, snapshot, part, &plain, &len);
+
+	if (!e)
+		e = ulog_reader_init(&r, plain, len);
+	while (!e) {
+		sequence = r.sequence;
+		if (!(e = ulog_reader_next(&r, &rec)))
+			e = fn(arg, &r.info, sequence, &rec);
+	}
+	free(plain);
+	return e == ERR_ABSENT ? OK : e;
+}
+
+/* The parts of the newest snapshot, found from the last to the first. */
+static enum err
+read_snapshot(struct store *s, struct store_user *u,
+    const struct log_state *l, userlog_fn *fn, void *arg)
+{
+	struct batch_at *part = calloc(l->snapshot_parts, sizeof(*part));
+	enum err e = part ? OK : ERR_NOMEM;
+	uint32_t n = l->snapshot_parts;
+
+	if (!e)
+		part[n - 1] = (struct batch_at){ l->snapshot, l->snapshot_of };
+	for (uint32_t i = n; !e && i-- > 1;) {
+		struct ulog_reader r;
+		uint8_t *plain = NULL;
+		size_t len;
+
+		e = open_batch_block(s, u, &part[i].id, l->snapshot_of, true,
+		    i, &plain, &len);
+		if (!e && !(e = ulog_reader_init(&r, plain, len)) &&
+		    r.info.backs == 0)
+			e = ERR_CORRUPT;
+		if (!e)
+			part[i - 1] = (struct batch_at){ r.info.back[0].id,
+				l->snapshot_of };
+		free(plain);
+	}
+	for (uint32_t i = 0; !e && i < n; i++)
+		e = read_batch(s, u, &part[i], true, i, fn, arg);
+	free(part);
+	return e;
+}
+
 enum err
 userlog_read(struct store *s, unsigned user_index, const struct log_state *l,
-    userlog_fn *fn, void *arg)
+    bool from_snapshot, userlog_fn *fn, void *arg)
 {
 	struct store_user *u = &s->user[user_index];
 	struct batch_at *list = NULL;
 	size_t count = 0;
-	enum err e = collect_batches(s, user_index, l, &list, &count);
+	uint64_t after = 0;
+	enum err e = OK;
 
-	for (size_t i = count; !e && i-- > 0;) {
-		struct ulog_reader r;
-		struct ulog_record rec;
-		uint8_t *plain = NULL;
-		uint64_t sequence;
-		size_t len;
-
-		e = open_batch_block(s, u, &list[i].id, list[i].first, false,
-		    0, &plain, &len);
-		if (!e)
-			e = ulog_reader_init(&r, plain, len);
-		while (!e) {
-			sequence = r.sequence;
-			if ((e = ulog_reader_next(&r, &rec)))
-				break;
-			e = fn(arg, &r.info, sequence, &rec);
-		}
-		free(plain);
-		if (e == ERR_ABSENT)
-			e = OK;
+	if (from_snapshot && l->has_snapshot) {
+		after = l->snapshot_of;
+		e = read_snapshot(s, u, l, fn, arg);
 	}
+	if (!e)
+		e = collect_batches(s, user_index, l, after, &list, &count);
+	for (size_t i = count; !e && i-- > 0;)
+		e = read_batch(s, u, &list[i], false, 0, fn, arg);
 	free(list);
 	return e;
 }
@@ -470,7 +519,8 @@ userlog_read(struct store *s, unsigned user_index, const struct log_state *l,
  *
  * "log." number: varint record_sequence, head_sequence, lamport, batches;
  * u8 has_batch; batch id, varint first; the one before likewise; svarint
- * first_ns, last_ns; u8 has_snapshot, id, varint of, parts. */
+ * first_ns, last_ns; u8 has_snapshot, id, varint of, parts, records;
+ * svarint snapshot_ns. */
 
 static void
 log_row_name(unsigned user_index, char name[24])
@@ -504,6 +554,8 @@ log_state_put(struct store *s, struct index_txn *txn, unsigned user_index,
 	wr_bytes(&w, l->snapshot.b, ID_BYTES);
 	wr_varint(&w, l->snapshot_of);
 	wr_varint(&w, l->snapshot_parts);
+	wr_varint(&w, l->snapshot_records);
+	wr_svarint(&w, l->snapshot_ns);
 	assert(!w.bad);
 	return index_put(
 	    txn, INDEX_META, name, strlen(name), row, wr_len(&w));
@@ -541,5 +593,7 @@ log_state_get(struct store *s, struct index_txn *txn, unsigned user_index,
 	rd_bytes(&r, l->snapshot.b, ID_BYTES);
 	l->snapshot_of = rd_varint(&r);
 	l->snapshot_parts = (uint32_t)rd_varint(&r);
+	l->snapshot_records = rd_varint(&r);
+	l->snapshot_ns = rd_svarint(&r);
 	return rd_done(&r) ? OK : ERR_CORRUPT;
 }

@@ -29,4 +29,17 @@ struct sealed *sealed_find(struct sealed_list *l, uint64_t ino);
 enum err userlog_write(struct store *s, struct sealed_list *sealed,
     struct log_state *next) MUST_CHECK;
 
+/* Seal a batch that is complete and put it. */
+enum err userlog_seal(struct store *s, struct store_user *u,
+    const struct ulog_batch_info *info, struct ulog_batch *batch,
+    struct id *id) MUST_CHECK;
+
+/* ---- snapshot.c --------------------------------------------------------- */
+
+/* Is the log since the last snapshot so long that a replay wants another? */
+bool snapshot_is_due(const struct store *s, const struct log_state *l);
+/* Write one of the log as `l` says it is; *l then knows of it. */
+enum err snapshot_write(
+    struct store *s, unsigned user_index, struct log_state *l) MUST_CHECK;
+
 #endif

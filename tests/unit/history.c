@@ -129,6 +129,79 @@ a_view_shows_the_tree_as_it_was(void **state)
 	free(want);
 }
 
+/* A log of many snapshots, each replayed from the one before, tells the same
+ * tree as the log from its first day. */
+static void
+snapshots_say_what_the_log_says(void **state)
+{
+	struct test_home *h = *state;
+	struct history *past;
+	struct inode in, dir;
+	char name[16], seen[20], buf[6000];
+	int64_t at[12];
+	uint64_t cur, new;
+
+	h->env.snapshot_every = 10;
+	assert_int_equal(test_home_restart(h, TEST_CLOSE), OK);
+	cur = test_dir(h, "Maildir/cur");
+	new = test_dir(h, "Maildir/new");
+	assert_int_equal(store_set_xattr(h->store, cur, "user.a", "b", 1, 0),
+	    OK);
+	for (unsigned i = 0; i < 120; i++) {
+		snprintf(name, sizeof(name), "m%u", i);
+		snprintf(seen, sizeof(seen), "m%u:2,S", i);
+		deliver(h, name, i);
+		if (i % 2)
+			assert_int_equal(store_rename(h->store, new, name,
+					     cur, seen, 0),
+			    OK);
+		if (i == 4) {
+			assert_int_equal(
+			    store_lookup(h->store, new, name, &in), OK);
+			assert_int_equal(store_link(h->store, in.ino, cur,
+					     "other", false, &in),
+			    OK);
+		}
+		if (i % 10 == 9) {
+			assert_int_equal(store_checkpoint(h->store), OK);
+			at[i / 10] = h->now_ns;
+			h->now_ns += 1000000;
+		}
+	}
+	for (unsigned k = 0; k < 12; k++) {
+		assert_int_equal(
+		    store_history(h->store, ALICE, at[k], &past), OK);
+		assert_int_equal(
+		    history_lookup(past, 0, "Maildir", &dir), OK);
+		for (unsigned i = 0; i < 120; i++) {
+			size_t got;
+			struct inode where;
+
+			snprintf(name, sizeof(name), "m%u%s", i,
+			    i % 2 ? ":2,S" : "");
+			assert_int_equal(history_lookup(past, dir.ino,
+					     i % 2 ? "cur" : "new", &where),
+			    OK);
+			assert_int_equal(
+			    history_lookup(past, where.ino, name, &in),
+			    i < (k + 1) * 10 ? OK : ERR_ABSENT);
+			if (i >= (k + 1) * 10)
+				continue;
+			assert_int_equal(in.nlink, i == 4 ? 2 : 1);
+			assert_int_equal(history_read(past, in.ino, 0, buf,
+					     sizeof(buf), &got),
+			    OK);
+			assert_int_equal(got, in.size);
+			assert_true(got >= 5000);
+		}
+		history_free(past);
+	}
+	assert_int_equal(test_home_restart(h, TEST_KILL), OK);
+	assert_int_equal(
+	    store_history(h->store, ALICE, h->now_ns, &past), OK);
+	history_free(past);
+}
+
 static void
 ignore_line(void *arg, const char *line)
 {
@@ -269,6 +342,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_log_tells_what_happened_newest_first),
 		T(a_view_shows_the_tree_as_it_was),
+		T(snapshots_say_what_the_log_says),
 		T(a_lost_index_is_made_again),
 		T(scrub_names_the_file_whose_block_is_damaged),
 	};
