@@ -4,8 +4,9 @@
  * same bytes came before it in that folder of that source.  A mark is added to
  * the home's ledger no earlier than its message is safe, so an import that was
  * interrupted, or is run again, goes on where it stopped.  Through a mount the
- * two can not become safe at one instant; so a message's name holds its mark
- * too, and a folder's names are looked at before its first message is put. */
+ * two can not become safe at one instant, and a rebuilt index has no ledger; so
+ * a message's name holds its mark too, and a folder's names are looked at
+ * before its first message is put. */
 #include "overlay/base/map.h"
 #include "overlay/base/wire.h"
 #include "tools/post_place.h"
@@ -171,6 +172,7 @@ target_open(struct import *im, const char *name, struct target **out)
 {
 	struct target *t = im->targets;
 	char text[KEYWORDS_TEXT_MAX];
+	struct here_arg a;
 	size_t len;
 	int status;
 
@@ -191,15 +193,10 @@ target_open(struct import *im, const char *name, struct target **out)
 		 t->folder, KEYWORDS_FILE, text, sizeof(text), &len)))
 		return status;
 	keywords_read(&t->keywords, text, len);
-	if (!place_marks_at_once(im->place)) {
-		struct here_arg a = { im, t };
-
-		if ((status = folder_each(
-			 t->folder, FOLDER_CUR, note_name, &a)) ||
-		    (status =
-			    folder_each(t->folder, FOLDER_NEW, note_name, &a)))
-			return status;
-	}
+	a = (struct here_arg){ im, t };
+	if ((status = folder_each(t->folder, FOLDER_CUR, note_name, &a)) ||
+	    (status = folder_each(t->folder, FOLDER_NEW, note_name, &a)))
+		return status;
 	*out = t;
 	return STATUS_DONE;
 }
@@ -342,7 +339,7 @@ import_message(void *arg, struct source_message *m)
 		return STATUS_DONE;
 	}
 	if (map_find(&t->here, seen_hash(mark), seen_match, mark)) {
-		/* Put, but not marked, when an import was cut off. */
+		/* Put, but not marked: an import was cut off there. */
 		im->there++;
 		status = add_mark(im, mark);
 	} else {

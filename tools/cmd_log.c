@@ -98,10 +98,11 @@ print_line(const json_t *line)
 {
 	const char *to = text_of(line, "to");
 
-	printf("%8llu  %s  %-8s %s", (unsigned long long)sequence_of(line),
-	    text_of(line, "time"), text_of(line, "op"), text_of(line, "path"));
+	printf("%8llu  %s  %-8s %s/%s", (unsigned long long)sequence_of(line),
+	    text_of(line, "time"), text_of(line, "op"), text_of(line, "user"),
+	    text_of(line, "path"));
 	if (*to)
-		printf(" -> %s", to);
+		printf(" -> %s/%s", text_of(line, "user"), to);
 	putchar('\n');
 }
 

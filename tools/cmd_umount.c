@@ -112,8 +112,8 @@ clean_stale(const char *mountpoint)
 	enum err e = mount_detach(mountpoint, true, why, sizeof(why));
 
 	if (e)
-		return fail(err_status(e), "%s: %s", mountpoint,
-		    why[0] ? why : err_text(e));
+		return fail_why(
+		    err_status(e), mountpoint, why, "run 'post doctor'");
 	say("%s: its daemon was dead: the mount is taken away; what was "
 	    "acknowledged comes back at the next mount",
 	    mountpoint);
@@ -147,8 +147,8 @@ unmount_alive(const char *mountpoint, const char *home_dir)
 		    mountpoint, who[0] ? " by " : "", who);
 	}
 	if (e)
-		return fail(err_status(e), "%s: %s", mountpoint,
-		    why[0] ? why : err_text(e));
+		return fail_why(
+		    err_status(e), mountpoint, why, "run 'post doctor'");
 	return home_dir ? wait_until_free(home_dir) : STATUS_DONE;
 }
 

@@ -73,6 +73,8 @@ int fail(int status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same without an end in view: a warning. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* For a text from elsewhere that may be all of it, WHAT and WHY, or WHY. */
+int fail_why(int status, const char *what, const char *why, const char *todo);
 /* STATUS_AGAIN for what passes by itself, else STATUS_FAILED. */
 int err_status(enum err e);
 

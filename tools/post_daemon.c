@@ -283,10 +283,8 @@ open_mount(struct node *n)
 
 	if (!e)
 		return STATUS_DONE;
-	if (!why[0])
-		snprintf(
-		    why, sizeof(why), "%s: run 'post doctor'", err_text(e));
-	return fail(err_status(e), "%s: %s", n->o->mountpoint, why);
+	return fail_why(
+	    err_status(e), n->o->mountpoint, why, "run 'post doctor'");
 }
 
 /* A mountpoint that holds the home would ask itself for its own files. */

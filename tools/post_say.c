@@ -47,6 +47,18 @@ say(const char *format, ...)
 }
 
 int
+fail_why(int status, const char *what, const char *why, const char *todo)
+{
+	const char *colon = strstr(why, ": ");
+
+	if (!colon)
+		return fail(status, "%s: %s: %s", what, why, todo);
+	if (strstr(colon + 2, ": "))
+		return fail(status, "%s", why);
+	return fail(status, "%s: %s", why, todo);
+}
+
+int
 err_status(enum err e)
 {
 	switch (e) {

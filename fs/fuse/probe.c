@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -117,7 +118,7 @@ enum mount_state
 mount_probe(const char *mountpoint)
 {
 	char path[PATH_MAX], type[64];
-	struct stat st;
+	struct statfs st;
 
 	if (!canonical(mountpoint, path) ||
 	    !mounted_type(path, type, sizeof(type)) ||
@@ -125,7 +126,9 @@ mount_probe(const char *mountpoint)
 		return MOUNT_NONE;
 	if (strcmp(type, TYPE) != 0)
 		return MOUNT_FOREIGN;
-	if (stat(path, &st) == 0 ||
+	/* Not stat(2): the kernel answers that for a dead daemon as long as it
+	 * has the root's attributes. */
+	if (statfs(path, &st) == 0 ||
 	    (errno != ENOTCONN && errno != ECONNABORTED && errno != EIO))
 		return MOUNT_ALIVE; /* or it refuses us, alive */
 	return MOUNT_STALE;
