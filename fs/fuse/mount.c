@@ -170,6 +170,8 @@ mount_session(
 		e = ERR_INVALID;
 	else if (!e && fuse_session_mount(m->session, m->mountpoint))
 		e = ERR_IO;
+	else if (!e)
+		e = init_flags_hook(m);
 	fuse_set_log_func(NULL);
 	fuse_opt_free_args(&args);
 	log_text[strcspn(log_text, "\n")] = '\0';

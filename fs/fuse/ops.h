@@ -68,7 +68,23 @@ struct mount {
 	struct announcer announcer;
 	sem_t stop;
 	struct worker worker[WORKERS];
+	/* INIT's negotiation (init_flags.c): the request being answered, and
+	 * whether dropping set-id bits on a change is ours to do. */
+	uint64_t init_unique;
+	bool init_offered, kills_suid;
 };
+
+/* Let init_flags.c see the session's INIT; call between mounting and the first
+ * request. */
+enum err init_flags_hook(struct mount *m) MUST_CHECK;
+
+/* Does this caller's change of a file drop its set-id bits?  As the kernel
+ * judges: unless it may set them anyway (CAP_FSETID: root). */
+static inline bool
+must_kill_suid(const struct mount *m, fuse_req_t req)
+{
+	return m->kills_suid && fuse_req_ctx(req)->uid != 0;
+}
 
 /* ---- numbers, time, memory ---------------------------------------------- */
 

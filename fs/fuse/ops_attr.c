@@ -93,6 +93,12 @@ op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int which,
 		set.set |= STORE_SET_CTIME;
 		set.ctime_ns = ns_of(&st->st_ctim);
 	}
+	/* A change of owner drops set-id bits whoever makes it; one of size,
+	 * if its maker may not set them. */
+	if (m->kills_suid && !(which & FUSE_SET_ATTR_MODE) &&
+	    ((which & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) ||
+		((which & FUSE_SET_ATTR_SIZE) && must_kill_suid(m, req))))
+		set.set |= STORE_KILL_SUID;
 	e = store_set_attr(m->store, to_store(m, ino), &set, &inode);
 	if (e)
 		reply_err(req, e);

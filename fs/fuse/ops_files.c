@@ -63,8 +63,6 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off,
 		fuse_reply_buf(req, buf, got);
 }
 
-/* The kernel itself has dropped set-id bits where a write must (HANDLE_KILLPRIV
- * is off). */
 void
 op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t len,
     off_t off, struct fuse_file_info *fi)
@@ -77,8 +75,8 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t len,
 		virtual_write(req, ino, bytes, len, off);
 		return;
 	}
-	e = store_write(
-	    m->store, to_store(m, ino), (uint64_t)off, bytes, len, false);
+	e = store_write(m->store, to_store(m, ino), (uint64_t)off, bytes, len,
+	    must_kill_suid(m, req));
 	if (e)
 		reply_err(req, e);
 	else
