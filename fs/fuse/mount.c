@@ -6,6 +6,13 @@
  * the thread that waits and a cancellation for those that read, where that
  * one's loses a signal that comes just before its wait.
  *
+ * Of the threads, half as many as there are processors wait in read(2); the
+ * others stand by.  With all of them there, the kernel gives each request to
+ * the thread that has waited longest, which is the coldest: on two processors
+ * eight readers delivered mail at 0.6 of the rate of one.  But one that waits
+ * for a disk would keep the rest waiting: so a request that may do so gives its
+ * place to a thread that stands by (may_wait()), at the cost of one wake-up.
+ *
  * The end, in order: the announcer is asked to stop while requests are still
  * served, since it may be in the middle of one; then the readers are
  * cancelled; then the connection is closed, which ends whatever still waits
@@ -52,6 +59,17 @@ scratch(size_t len)
 	w->scratch = malloc(cap);
 	w->scratch_cap = w->scratch ? cap : 0;
 	return w->scratch;
+}
+
+void
+may_wait(void)
+{
+	struct worker *w = this_worker;
+
+	if (w->reads) {
+		w->reads = false;
+		sem_post(&w->mount->readers);
+	}
 }
 
 /* ---- the session -------------------------------------------------------- */
@@ -121,15 +139,17 @@ static const struct fuse_lowlevel_ops operations = {
 
 /* ---- mounting ----------------------------------------------------------- */
 
-/* libfuse explains itself on its log only: while a mount is made, that is
- * kept for the caller. */
+/* libfuse explains itself on its log only, in pieces: while a mount is made,
+ * that is kept for the caller. */
 static char log_text[256];
 
 static void __attribute__((format(printf, 2, 0)))
 keep_log(enum fuse_log_level level, const char *format, va_list ap)
 {
-	if (level <= FUSE_LOG_ERR && !log_text[0])
-		vsnprintf(log_text, sizeof(log_text), format, ap);
+	size_t len = strlen(log_text);
+
+	if (level <= FUSE_LOG_ERR)
+		vsnprintf(log_text + len, sizeof(log_text) - len, format, ap);
 }
 
 static enum err
@@ -233,6 +253,14 @@ check_place(const char *mountpoint, char *why, size_t why_cap)
 	return OK;
 }
 
+static unsigned
+readers(void)
+{
+	long half = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+
+	return half < 1 ? 1 : half > READERS_MAX ? READERS_MAX : (unsigned)half;
+}
+
 static enum err
 find_root(
     struct mount *m, const struct mount_options *o, char *why, size_t why_cap)
@@ -244,7 +272,8 @@ find_root(
 	if (!e && !S_ISDIR(inode.mode))
 		e = ERR_NOTDIR;
 	if (e) {
-		snprintf(why, why_cap, "%s: %s", subtree, err_text(e));
+		snprintf(
+		    why, why_cap, "subtree '%s': %s", subtree, err_text(e));
 		return e;
 	}
 	m->root = inode.ino;
@@ -272,6 +301,7 @@ mount_open(struct store *s, const struct mount_options *o, struct mount **out,
 	m->about.keys = o->keys;
 	m->about.since_ns = wall_ns();
 	sem_init(&m->stop, 0, 0);
+	sem_init(&m->readers, 0, readers());
 	pthread_mutex_init(&m->announcer.poll_lock, NULL);
 	past_init(&m->past, s);
 	if ((e = virtuals_init(&m->virtuals, m->about.since_ns)))
@@ -305,6 +335,7 @@ fail_virtuals:
 	past_fini(&m->past);
 	announcer_fini(m);
 	sem_destroy(&m->stop);
+	sem_destroy(&m->readers);
 	free(m);
 	if (!why[0])
 		snprintf(why, why_cap, "%s", err_text(e));
@@ -324,6 +355,8 @@ serve(void *arg)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	while (!fuse_session_exited(session)) {
 		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+		while (!w->reads)
+			w->reads = sem_wait(&w->mount->readers) == 0;
 		res = fuse_session_receive_buf(session, &w->request);
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 		if (res == -EINTR || res == -EAGAIN)
@@ -454,6 +487,7 @@ mount_close(struct mount *m)
 	users_fini(&m->users);
 	past_fini(&m->past);
 	sem_destroy(&m->stop);
+	sem_destroy(&m->readers);
 	free(m->mountpoint);
 	free(m);
 }

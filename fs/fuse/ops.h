@@ -19,9 +19,11 @@
 #include <fuse_lowlevel.h>
 #include <semaphore.h>
 
-/* Requests served at once.  A few more than there are processors, since an
- * fsync sleeps; each costs a buffer of a mebibyte when large writes come. */
+/* Threads that serve, and how many of them at most wait for requests at once;
+ * why not all: mount.c.  Each costs a buffer of a mebibyte when large writes
+ * come. */
 #define WORKERS 8
+#define READERS_MAX 4
 
 /* Seconds for which the kernel need not ask again: every change of a real file
  * comes through this kernel. */
@@ -30,6 +32,7 @@
 struct worker {
 	struct mount *mount;
 	pthread_t thread;
+	bool reads; /* is one of those that wait for requests */
 	struct fuse_buf request;
 	void *scratch;
 	size_t scratch_cap;
@@ -67,6 +70,7 @@ struct mount {
 	struct past past;
 	struct announcer announcer;
 	sem_t stop;
+	sem_t readers; /* places free */
 	struct worker worker[WORKERS];
 	/* INIT's negotiation (init_flags.c): the request being answered, and
 	 * whether dropping set-id bits on a change is ours to do. */
@@ -112,6 +116,10 @@ int64_t wall_ns(void);
 /* This worker's buffer, of at least len bytes; NULL: no memory.  Its content
  * is good until the next call. */
 void *scratch(size_t len);
+
+/* This request may wait for a disk: let another thread wait for requests in
+ * this one's place. */
+void may_wait(void);
 
 /* ---- answers ------------------------------------------------------------ */
 

@@ -200,8 +200,10 @@ op_fsyncdir(
 
 	(void)data_only;
 	(void)fi;
-	if (virtual_is(ino))
+	if (virtual_is(ino)) {
 		fuse_reply_err(req, 0);
-	else
-		reply_err(req, store_sync(m->store, 0));
+		return;
+	}
+	may_wait();
+	reply_err(req, store_sync(m->store, 0));
 }

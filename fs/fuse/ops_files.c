@@ -2,13 +2,16 @@
  * the kernel asks no more, keeps pages and listings, and a warm read costs no
  * request at all.  What follows from it: no file handle but a created file's,
  * truncation at open comes as setattr, and what is open is known by lookups
- * alone.  (Kernels before 6.9 then send no release either; the store's own
- * clock settles such files.) */
+ * alone.  Nor is release sent, once an open was refused so, not even for what
+ * create made: a file that is closed without fsync or rename is handed to the
+ * disk by the store's own clock. */
 #include "fs/fuse/ops.h"
 
 #include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define LARGE_WRITE 65536u
 
 void
 op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -26,7 +29,7 @@ op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_err(req, ENOSYS);
 }
 
-/* Only of created files.  Nobody waits for the answer or looks at it. */
+/* Of files created before the first open.  Nobody waits for the answer. */
 void
 op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -53,6 +56,7 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off,
 		virtual_read(req, ino, len, off);
 		return;
 	}
+	may_wait();
 	buf = scratch(len);
 	e = buf ? store_read(
 		      m->store, to_store(m, ino), (uint64_t)off, buf, len, &got)
@@ -91,10 +95,12 @@ op_fsync(
 
 	(void)data_only;
 	(void)fi;
-	if (virtual_is(ino))
+	if (virtual_is(ino)) {
 		fuse_reply_err(req, 0);
-	else
-		reply_err(req, store_sync(m->store, to_store(m, ino)));
+		return;
+	}
+	may_wait();
+	reply_err(req, store_sync(m->store, to_store(m, ino)));
 }
 
 void

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -129,7 +128,7 @@ mount_probe(const char *mountpoint)
 	/* Not stat(2): the kernel answers that for a dead daemon as long as it
 	 * has the root's attributes. */
 	if (statfs(path, &st) == 0 ||
-	    (errno != ENOTCONN && errno != ECONNABORTED && errno != EIO))
+	    (errno != ENOTCONN && errno != ECONNABORTED))
 		return MOUNT_ALIVE; /* or it refuses us, alive */
 	return MOUNT_STALE;
 }

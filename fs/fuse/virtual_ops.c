@@ -75,7 +75,8 @@ past_stat(const struct mount *m, uint64_t ino, const struct inode *inode,
 {
 	stat_of(m, inode, st);
 	st->st_ino = ino;
-	st->st_mode &= ~(mode_t)0222;
+	if (!S_ISLNK(st->st_mode))
+		st->st_mode &= ~(mode_t)0222;
 	if (S_ISDIR(st->st_mode) && st->st_nlink < 2)
 		st->st_nlink = 2;
 }
@@ -405,6 +406,7 @@ virtual_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off)
 		    got < len ? got : len);
 		return;
 	}
+	may_wait();
 	if (!(buf = scratch(len))) {
 		reply_err(req, ERR_NOMEM);
 		return;
