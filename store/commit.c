@@ -163,10 +163,8 @@ freeze(struct checkpoint *cp)
 		    !(e = tree_freeze(s->tree))) {
 			s->frozen_pending = s->pending;
 			s->frozen_ledger = s->ledger;
-			s->frozen_strays = s->strays;
 			memset(&s->pending, 0, sizeof(s->pending));
 			memset(&s->ledger, 0, sizeof(s->ledger));
-			memset(&s->strays, 0, sizeof(s->strays));
 		}
 	}
 	if (!e)
@@ -348,15 +346,8 @@ static enum err
 seal_all(struct checkpoint *cp)
 {
 	struct buffer buf = { 0 };
-	bool keeps = false;
 	enum err e = add_kept(cp);
 
-	for (size_t i = 0; i < cp->sealed.count; i++)
-		keeps = keeps || !cp->sealed.one[i].shared;
-	/* A page file is changed in place: what the change says must be
-	 * durable first, or a power cut would mix old pages and new ones. */
-	if (!e && keeps)
-		e = journal_sync(cp->s->journal, cp->state.lsn);
 	for (size_t i = 0; !e && i < cp->sealed.count; i++)
 		e = seal_file(cp->s, &cp->sealed.one[i], &buf);
 	free(buf.bytes);
@@ -443,18 +434,6 @@ settle_file(
 }
 
 static void
-discard_strays(struct store *s)
-{
-	for (size_t i = 0; i < s->frozen_strays.len; i += sizeof(uint64_t)) {
-		uint64_t ino;
-
-		memcpy(&ino, s->frozen_strays.bytes + i, sizeof(ino));
-		(void)!staging_discard(s->pool, ino);
-	}
-	pending_clear(&s->frozen_strays);
-}
-
-static void
 settle(struct checkpoint *cp, enum err e)
 {
 	struct store *s = cp->s;
@@ -473,14 +452,12 @@ settle(struct checkpoint *cp, enum err e)
 		}
 		pending_clear(&s->frozen_pending);
 		pending_clear(&s->frozen_ledger);
-		discard_strays(s);
 	} else if (!cp->nothing) {
 		if (tree_is_frozen(s->tree))
 			tree_thaw(s->tree);
 		blockdb_uncommitted(s->blocks);
 		if (pending_join(&s->frozen_pending, &s->pending) ||
-		    pending_join(&s->frozen_ledger, &s->ledger) ||
-		    pending_join(&s->frozen_strays, &s->strays))
+		    pending_join(&s->frozen_ledger, &s->ledger))
 			s->broken = ERR_NOMEM;
 		atomic_compare_exchange_strong(
 		    &s->first_change_ns, &none, now);

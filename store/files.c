@@ -260,20 +260,12 @@ store_release(struct store *s, uint64_t ino, uint64_t n)
 			staging_free(f->staging);
 			f->staging = NULL;
 			if (f->kept)
-				discard_later(s, ino);
+				(void)!staging_discard(s->pool, ino);
 		}
 		pthread_mutex_unlock(&f->lock);
 		file_put(s, f);
 	}
 	pthread_rwlock_unlock(&s->lock);
-}
-
-/* Not at once: until the removal is durable a power cut may bring the inode
- * back.  What can not be noted is found at the next start (drop_stray). */
-void
-discard_later(struct store *s, uint64_t ino)
-{
-	(void)!pending_add(&s->strays, &ino, sizeof(ino));
 }
 
 void
@@ -296,7 +288,7 @@ file_forget(struct store *s, struct file *f, const struct inode *ino)
 		file_put(s, f);
 	}
 	if (!holders && S_ISREG(ino->mode) && ino->data == DATA_KEPT)
-		discard_later(s, ino->ino);
+		(void)!staging_discard(s->pool, ino->ino);
 }
 
 /* ---- telling the background --------------------------------------------- */

@@ -424,18 +424,23 @@ journal_switch(struct journal *j, uint64_t *lsn)
 	return e;
 }
 
-/* Retire what the checkpoint covers.  The caller holds the mutex, let go
- * meanwhile, and both roles. */
-static enum err
-retire_released(struct journal *j)
+enum err
+journal_release(struct journal *j, uint64_t lsn)
 {
-	struct segment *gone = NULL, **at = &j->oldest;
+	struct segment *gone = NULL, **at;
 	enum err e, first = OK;
 
-	while (*at != j->active) {
+	pthread_mutex_lock(&j->lock);
+	assert(j->replayed && lsn <= j->written);
+	take_both(j);
+	if (j->broken) {
+		first = j->broken;
+		goto out;
+	}
+	for (at = &j->oldest; *at != j->active;) {
 		struct segment *s = *at;
 
-		if (s->end > j->released) {
+		if (s->end > lsn) {
 			at = &s->next;
 			continue;
 		}
@@ -443,6 +448,11 @@ retire_released(struct journal *j)
 		s->next = gone;
 		gone = s;
 	}
+	/* The checkpoint has it, so it is durable, in another place. */
+	if (j->released < lsn)
+		j->released = lsn;
+	if (j->synced < lsn)
+		j->synced = lsn;
 	pthread_mutex_unlock(&j->lock);
 	while (gone) {
 		struct segment *s = gone;
@@ -452,54 +462,35 @@ retire_released(struct journal *j)
 			first = e;
 	}
 	pthread_mutex_lock(&j->lock);
-	return first;
-}
-
-enum err
-journal_release(struct journal *j, uint64_t lsn)
-{
-	enum err e;
-
-	pthread_mutex_lock(&j->lock);
-	assert(j->replayed && lsn <= j->written);
-	take_both(j);
-	if (!(e = j->broken)) {
-		/* The checkpoint has it: it is durable in another place. */
-		if (j->released < lsn)
-			j->released = lsn;
-		if (j->synced < lsn)
-			j->synced = lsn;
-		e = retire_released(j);
-	}
+out:
 	give_both(j);
 	pthread_mutex_unlock(&j->lock);
-	return e;
+	return first;
 }
 
 enum err
 journal_trim(struct journal *j)
 {
 	struct segment *s;
-	enum err e;
+	enum err first;
 
 	pthread_mutex_lock(&j->lock);
 	assert(j->replayed);
 	take_both(j);
-	s = j->active;
-	if (!(e = j->broken))
-		e = retire_released(j);
+	first = j->broken;
 	pthread_mutex_unlock(&j->lock);
-	if (!e)
-		e = segment_drop_spares(j);
-	if (!e && s->file) {
-		e = segment_cut_file(s, end_offset(s, j->written));
+	if (!first)
+		first = segment_drop_spares(j);
+	s = j->active;
+	if (!first && s->file) {
+		first = segment_cut_file(s, end_offset(s, j->written));
 		j->fill_step = FILL_FIRST;
 	}
 	pthread_mutex_lock(&j->lock);
 	s->dirty = s->file != NULL;
 	give_both(j);
 	pthread_mutex_unlock(&j->lock);
-	return e;
+	return first;
 }
 
 uint64_t

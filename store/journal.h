@@ -37,9 +37,9 @@ enum err journal_open(struct disk *d, const struct key *key, uint64_t from_lsn,
     struct journal **out) MUST_CHECK;
 void journal_close(struct journal *j); /* NULL is allowed; does not sync */
 
-/* Call fn for each frame from from_lsn on; lsn is its end.  Stops at fn's
- * first error.  *torn: bytes after the last good frame that were not empty (a
- * crash in mid-write; reported, not an error).  Changes nothing on disk. */
+/* Call fn for each frame from from_lsn on; lsn is its end. Stops at fn's
+ * first error. *torn: bytes after the last good frame that were not empty (a
+ * crash in mid-write; reported, not an error). */
 typedef enum err journal_fn(
     void *arg, uint64_t lsn, const uint8_t *bytes, size_t len);
 enum err journal_replay(struct journal *j, journal_fn *fn, void *arg,

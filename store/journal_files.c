@@ -417,6 +417,7 @@ enum err
 journal_replay(struct journal *j, journal_fn *fn, void *arg, uint64_t *torn)
 {
 	uint64_t pos = j->released;
+	struct segment **at;
 	enum err e;
 
 	assert(!j->replayed);
@@ -428,13 +429,21 @@ journal_replay(struct journal *j, journal_fn *fn, void *arg, uint64_t *torn)
 	if ((e = segment_begin(j)))
 		return e;
 	j->replayed = true;
-	/* What is of no use stays until something is released: a replay
-	 * changes nothing on the disk, so that it can be tried again with an
-	 * older checkpoint. */
-	for (struct segment *s = j->oldest; s != j->active; s = s->next) {
-		if (!s->valid || s->end > pos || s->id.start > pos)
+	/* What holds nothing of use is free at once; but what was damaged
+	 * waits for the next release, in case someone wants to look. */
+	for (at = &j->oldest; *at != j->active;) {
+		struct segment *s = *at;
+
+		s->dirty = s->inherited = true;
+		if (s->end > pos || s->id.start > pos)
 			s->end = pos;
-		s->dirty = s->inherited = s->end > j->released;
+		if (!s->valid || s->end > j->released ||
+		    authority_end(s) > j->released) {
+			at = &s->next;
+			continue;
+		}
+		*at = s->next;
+		(void)!segment_retire(j, s); /* it is tracked in any case */
 	}
 	return OK;
 }

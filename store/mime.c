@@ -452,29 +452,10 @@ encode_line(
 	const uint8_t *p = bytes + from / 4 * 3, *end = bytes + len;
 
 	while (from < to) {
-		size_t left = (size_t)(end - p), whole = 0;
-		uint32_t v;
+		size_t left = (size_t)(end - p);
+		uint32_t v = (uint32_t)p[0] << 16;
 		uint8_t quad[4];
 
-		if (from % 4 == 0) {
-			/* nearly all of a text is quads in full */
-			whole = (to - from) / 4;
-			if (whole > left / 3)
-				whole = left / 3;
-		}
-		if (whole) {
-			for (size_t i = 0; i < whole; i++, p += 3, out += 4) {
-				v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 |
-				    p[2];
-				out[0] = (uint8_t)digits[v >> 18];
-				out[1] = (uint8_t)digits[v >> 12 & 63];
-				out[2] = (uint8_t)digits[v >> 6 & 63];
-				out[3] = (uint8_t)digits[v & 63];
-			}
-			from += 4 * whole;
-			continue;
-		}
-		v = (uint32_t)p[0] << 16;
 		if (left > 1)
 			v |= (uint32_t)p[1] << 8;
 		if (left > 2)
@@ -484,6 +465,12 @@ encode_line(
 		quad[2] = left > 1 ? (uint8_t)digits[v >> 6 & 63] : '=';
 		quad[3] = left > 2 ? (uint8_t)digits[v & 63] : '=';
 		p += left < 3 ? left : 3;
+		if (from % 4 == 0 && to - from >= 4) {
+			memcpy(out, quad, 4);
+			out += 4;
+			from += 4;
+			continue;
+		}
 		do
 			*out++ = quad[from % 4];
 		while (++from < to && from % 4);

@@ -409,8 +409,6 @@ store_abandon(struct store *s)
 	pending_clear(&s->frozen_pending);
 	pending_clear(&s->ledger);
 	pending_clear(&s->frozen_ledger);
-	pending_clear(&s->strays);
-	pending_clear(&s->frozen_strays);
 	free(s->user);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->files_lock);

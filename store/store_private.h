@@ -115,9 +115,6 @@ struct store {
 	uint64_t next_ino, next_cookie;
 	struct pending pending, frozen_pending;
 	struct pending ledger, frozen_ledger; /* 16-byte marks */
-	/* Inode numbers, 8 bytes each, whose page files go once the index no
-	 * longer leads to them. */
-	struct pending strays, frozen_strays;
 	enum err broken; /* memory and journal differ: changes are refused */
 
 	pthread_mutex_t files_lock;
@@ -226,8 +223,6 @@ enum err file_settle(
  * holders, or let it go.  `f` is what file_get() gave before the commit (NULL
  * if nobody holds it), and is put.  lock is held exclusively. */
 void file_forget(struct store *s, struct file *f, const struct inode *ino);
-/* Its page file goes after the next checkpoint.  lock is held exclusively. */
-void discard_later(struct store *s, uint64_t ino);
 uint64_t held(struct store *s, uint64_t ino);
 void note_change(struct store *s);
 void wait_for_memory(struct store *s);

@@ -196,40 +196,6 @@ replay_goes_on_over_many_segments(void **state)
 }
 
 static void
-a_replay_changes_nothing_so_that_an_older_checkpoint_can_be_tried(void **state)
-{
-	struct disk *d = new_disk();
-	struct seen s = { 0 };
-	uint64_t torn, lsn;
-	struct journal *j = open_from(d, 0, &s, &torn);
-
-	(void)state;
-	append(j, 0);
-	append(j, 1);
-	assert_int_equal(journal_switch(j, &lsn), OK);
-	assert_int_equal(journal_sync(j, append(j, 2)), OK);
-	journal_close(j);
-	s.first = 2;
-	journal_close(open_from(d, lsn, &s, &torn));
-	assert_int_equal(s.count, 1);
-	s.first = 0;
-	j = open_from(d, 0, &s, &torn);
-	assert_int_equal(s.count, 3);
-	journal_close(j);
-	/* But what is idle gives back what no checkpoint needs. */
-	s.first = 2;
-	j = open_from(d, lsn, &s, &torn);
-	assert_int_equal(space_of(d).files, 2);
-	assert_int_equal(journal_trim(j), OK);
-	assert_int_equal(space_of(d).files, 1);
-	journal_close(j);
-	j = open_from(d, lsn, &s, &torn);
-	assert_int_equal(s.count, 1);
-	journal_close(j);
-	disk_close(d);
-}
-
-static void
 the_first_error_of_the_caller_stops_the_replay(void **state)
 {
 	struct disk *d = new_disk();
@@ -568,8 +534,6 @@ main(void)
 		    a_sync_after_a_kill_covers_what_the_killed_process_wrote),
 		cmocka_unit_test(frames_before_from_lsn_are_not_replayed),
 		cmocka_unit_test(replay_goes_on_over_many_segments),
-		cmocka_unit_test(
-		    a_replay_changes_nothing_so_that_an_older_checkpoint_can_be_tried),
 		cmocka_unit_test(
 		    the_first_error_of_the_caller_stops_the_replay),
 		cmocka_unit_test(another_key_opens_nothing),

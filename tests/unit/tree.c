@@ -1,7 +1,7 @@
 /* The tree against a plain model: everything that happened, in arrays.
  *
- * Long because one model serves every test.  Each runs on the index in memory
- * and on LMDB.  A run is a seed; a failure prints it. */
+ * Long because one model serves every test.  Each runs on the index in memory and on LMDB.  A run is a seed; a
+ * failure prints it. */
 #include "overlay/base/crypto.h"
 #include "overlay/base/rng.h"
 #include "overlay/base/wire.h"
