@@ -138,6 +138,9 @@ void reply_inode(fuse_req_t req, const struct inode *inode);
 /* "No such name", which the kernel may remember. */
 void reply_absent(fuse_req_t req);
 
+/* A user's directory was seen; she may be new. */
+void note_user(struct mount *m, uint64_t ino, const char *name);
+
 /* ---- requests on virtual inodes (virtual_ops.c) ------------------------- */
 
 /* A name in a directory of the store that is not in the store; answered if

@@ -4,6 +4,7 @@
  * stayed; no open directory needs a state of ours. */
 #include "fs/fuse/ops.h"
 
+#include <dirent.h>
 #include <linux/fuse.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct listing {
 	char *buf;
 	size_t len, cap;
 	bool plus, full;
+	bool users; /* it lists users: one may be new */
 };
 
 /* Add an entry that holds nothing: nodeid 0 tells the kernel to keep no inode
@@ -55,6 +57,8 @@ add_real(void *arg, const struct entry *e, const struct inode *inode)
 	struct fuse_entry_param entry;
 	struct stat st;
 
+	if (l->users && e->type == DT_DIR)
+		note_user(l->mount, e->ino, e->name);
 	if (!l->plus) {
 		memset(&st, 0, sizeof(st));
 		st.st_ino = from_store(l->mount, e->ino);
@@ -147,6 +151,7 @@ list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 	struct inode inode;
 	enum err e;
 
+	l.users = dir == STORE_ROOT;
 	if (virtual_is(ino)) {
 		virtual_readdir(req, ino, size, off, plus);
 		return;

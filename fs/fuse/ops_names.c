@@ -84,6 +84,14 @@ reply_absent(fuse_req_t req)
 	fuse_reply_entry(req, &none);
 }
 
+void
+note_user(struct mount *m, uint64_t ino, const char *name)
+{
+	if (users_note(&m->users, ino, name))
+		fuse_log(FUSE_LOG_WARNING,
+		    "post: %s: no .notify: too many users\n", name);
+}
+
 /* ---- looking ------------------------------------------------------------ */
 
 void
@@ -106,11 +114,8 @@ op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	} else if (e) {
 		reply_err(req, e);
 	} else {
-		/* One who is new and does not fit has no .notify. */
-		if (dir == STORE_ROOT && S_ISDIR(inode.mode) &&
-		    users_note(&m->users, inode.ino, name))
-			fuse_log(FUSE_LOG_WARNING,
-			    "post: %s: no .notify: too many users\n", name);
+		if (dir == STORE_ROOT && S_ISDIR(inode.mode))
+			note_user(m, inode.ino, name);
 		reply_inode(req, &inode);
 	}
 }
