@@ -76,9 +76,9 @@ may_wait(void)
 
 /* Which of the kernel's abilities are used, and why not the others: DESIGN,
  * section 7.  AUTO_INVAL_DATA would drop pages at every change of an mtime;
- * every change of bytes comes through this kernel.  HANDLE_KILLPRIV is the
- * kernel's business, who knows the caller's capabilities.  Splicing only pays
- * for bytes that are in a file already. */
+ * every change of bytes comes through this kernel.  HANDLE_KILLPRIV is wanted in
+ * its second version only (init_flags.c).  Splicing only pays for bytes that
+ * are in a file already. */
 static void
 op_init(void *arg, struct fuse_conn_info *conn)
 {
@@ -205,6 +205,7 @@ mount_session(
 				: "is the package fuse3 installed, and "
 				  "may you use /dev/fuse?");
 	if (e && m->session) {
+		fuse_session_unmount(m->session); /* if it got so far */
 		fuse_session_destroy(m->session);
 		m->session = NULL;
 	}
