@@ -141,6 +141,8 @@ become_ready(struct node *n)
 		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 		setsid();
+		if (chdir("/")) /* and keep no other filesystem busy */
+			logfile_line("node: /: %s", strerror(errno));
 		if (null >= 0) {
 			dup2(null, STDIN_FILENO);
 			dup2(null, STDOUT_FILENO);
