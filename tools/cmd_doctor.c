@@ -185,20 +185,44 @@ check_mount(void *arg, const struct mountinfo *m)
 	}
 }
 
-/* Only what can be told without Dovecot's help: is its configuration one that
- * can work with Maildirs on a mount of another user's? */
+/* Where Dovecot looks for mail, as it says itself. */
+struct dovecot {
+	char location[512];
+	bool ours; /* below a mount of ours */
+};
+
+static void
+check_location(void *arg, const struct mountinfo *m)
+{
+	struct dovecot *v = arg;
+
+	v->ours = v->ours ||
+		  (mountinfo_ours(m) && strstr(v->location, m->mountpoint));
+}
+
 static void
 check_dovecot(struct doctor *d)
 {
-	char path[PATH_MAX];
+	struct dovecot v = { 0 };
+	FILE *f = popen("PATH=$PATH:/usr/sbin:/usr/bin; command -v doveconf "
+			">/dev/null && doveconf -h mail_location 2>/dev/null",
+	    "re");
+	bool there;
 
-	if (!find_program("doveconf", path, sizeof(path)) &&
-	    access("/usr/bin/doveconf", X_OK))
+	if (!f)
 		return;
-	found(d, HINT, "dovecot", "see README.md, \"Dovecot\"",
-	    "is installed: mail_location = maildir:MOUNT/%%u/Maildir, "
-	    "mount as root or with -o allow_other, and let its units wait for "
-	    "the mount (RequiresMountsFor=)");
+	there = fgets(v.location, sizeof(v.location), f) != NULL;
+	if (pclose(f) != 0 || !there)
+		return; /* not here, or of another generation */
+	v.location[strcspn(v.location, "\n")] = '\0';
+	if (mountinfo_each(check_location, &v) && v.ours)
+		found(d, WELL, "dovecot", "", "mail_location = %s", v.location);
+	else
+		found(d, HINT, "dovecot",
+		    "mail_location = maildir:MOUNTPOINT/%u/Maildir in "
+		    "/etc/dovecot/local.conf; see README.md",
+		    "looks for mail elsewhere: mail_location = %s",
+		    v.location[0] ? v.location : "(none)");
 }
 
 /* ---- the home ----------------------------------------------------------- */

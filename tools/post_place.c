@@ -134,7 +134,7 @@ open_mount(struct place *p)
 	if (!mountpoint || !*mountpoint || !subtree) {
 		free(text);
 		return fail(STATUS_AGAIN,
-		    "import: the daemon has no mount: "
+		    "control: the daemon has no mount: "
 		    "stop it, then run the same command again");
 	}
 	fits = text_format(whole, sizeof(whole), "%s/Maildir", p->user);
