@@ -354,7 +354,7 @@ run(void *arg)
 }
 
 enum err
-announcer_start(struct mount *m)
+announcer_init(struct mount *m)
 {
 	struct announcer *a = &m->announcer;
 	uint64_t chance;
@@ -362,9 +362,16 @@ announcer_start(struct mount *m)
 	random_bytes(&chance, sizeof(chance));
 	snprintf(a->secret, sizeof(a->secret), ".\x01%016llx.",
 	    (unsigned long long)chance);
+	pthread_mutex_init(&a->poll_lock, NULL);
 	a->text = malloc(FEED_APPEND_MAX(FEED_KEEP_MAX));
-	if (!a->text)
-		return ERR_NOMEM;
+	return a->text ? OK : ERR_NOMEM;
+}
+
+enum err
+announcer_start(struct mount *m)
+{
+	struct announcer *a = &m->announcer;
+
 	if (pthread_create(&a->thread, NULL, run, m))
 		return ERR_NOMEM;
 	a->running = true;

@@ -303,9 +303,9 @@ mount_open(struct store *s, const struct mount_options *o, struct mount **out,
 	m->about.since_ns = wall_ns();
 	sem_init(&m->stop, 0, 0);
 	sem_init(&m->readers, 0, readers());
-	pthread_mutex_init(&m->announcer.poll_lock, NULL);
 	past_init(&m->past, s);
-	if ((e = virtuals_init(&m->virtuals, m->about.since_ns)))
+	if ((e = announcer_init(m)) ||
+	    (e = virtuals_init(&m->virtuals, m->about.since_ns)))
 		goto fail_virtuals;
 	if ((e = users_init(&m->users, s, &m->virtuals)))
 		goto fail_users;

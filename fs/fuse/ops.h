@@ -167,6 +167,8 @@ void virtual_refuse(fuse_req_t req, fuse_ino_t ino);
 
 /* ---- the announcer (announce.c, tell.c, poll.c) ------------------------- */
 
+/* Init before any request is served; fini after failure, too. */
+enum err announcer_init(struct mount *m) MUST_CHECK;
 enum err announcer_start(struct mount *m) MUST_CHECK;
 /* Ask it to stop; wait for it, at most so long: true if it has. */
 void announcer_stop(struct mount *m);
