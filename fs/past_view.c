@@ -21,6 +21,7 @@ static void
 free_view(struct past_view *view)
 {
 	history_free(view->history);
+	pthread_mutex_destroy(&view->making);
 	free(view);
 }
 
@@ -50,17 +51,20 @@ touch(struct past *p, struct past_view *view)
 	p->views = view;
 }
 
-/* Under the lock: take out a view that no one holds and no one will ask for
- * again; the caller frees it, and calls again, without the lock. */
+/* Under the lock: take out a view that no one holds and that is one too many,
+ * was not used since a time, or can not be found again; the caller frees it,
+ * and calls again, without the lock. */
 static struct past_view *
-take_surplus(struct past *p)
+take_surplus(struct past *p, int64_t since_ns)
 {
 	unsigned idle = 0;
 
 	for (struct past_view **at = &p->views; *at; at = &(*at)->next) {
 		struct past_view *view = *at;
 
-		if (view->holders || (view->settled && ++idle <= PAST_IDLE_MAX))
+		if (view->holders ||
+		    (view->settled && ++idle <= PAST_IDLE_MAX &&
+			atomic_load(&view->used_ns) >= since_ns))
 			continue;
 		*at = view->next;
 		return view;
@@ -69,13 +73,13 @@ take_surplus(struct past *p)
 }
 
 static void
-free_surplus(struct past *p)
+free_surplus(struct past *p, int64_t since_ns)
 {
 	struct past_view *view;
 
 	do {
 		pthread_mutex_lock(&p->lock);
-		view = take_surplus(p);
+		view = take_surplus(p, since_ns);
 		pthread_mutex_unlock(&p->lock);
 		if (view)
 			free_view(view);
@@ -101,28 +105,12 @@ find_view(struct past *p, uint64_t user_ino, const char *name, int64_t now_ns)
 	return view;
 }
 
-/* The log lags behind the tree: bring it up to the moment asked for. */
-static enum err
-catch_up(struct past *p, const char *address, int64_t until_ns)
-{
-	int64_t first_ns, last_ns;
-	enum err e =
-	    store_history_range(p->store, address, &first_ns, &last_ns);
-
-	if (e && e != ERR_ABSENT)
-		return e;
-	if (!e && last_ns > until_ns)
-		return OK;
-	return store_checkpoint(p->store);
-}
-
 enum err
 past_view_open(struct past *p, uint64_t user_ino, const char *address,
     const char *name, int64_t now_ns, struct past_view **out)
 {
 	struct past_view *view;
 	int64_t ns, length_ns;
-	enum err e;
 
 	if (strlen(name) >= PAST_NAME_MAX ||
 	    !when_parse(name, &ns, &length_ns) || ns > now_ns)
@@ -135,26 +123,44 @@ past_view_open(struct past *p, uint64_t user_ino, const char *address,
 	view = calloc(1, sizeof(*view));
 	if (!view)
 		return ERR_NOMEM;
-	ns += length_ns - 1; /* its last nanosecond */
+	pthread_mutex_init(&view->making, NULL);
 	view->past = p;
+	view->until_ns = ns + length_ns - 1; /* its last nanosecond */
 	view->user_ino = user_ino;
+	view->address = address;
 	memcpy(view->name, name, strlen(name) + 1);
-	view->settled = ns < now_ns;
+	view->settled = view->until_ns < now_ns;
 	view->holders = 1;
 	atomic_init(&view->used_ns, now_ns);
-	if ((e = catch_up(p, address, ns)) ||
-	    (e = store_history(p->store, address, ns, &view->history))) {
-		free(view);
-		return e;
-	}
 	/* Two threads may have made the same view; both are right, and the
 	 * one that is not found again goes when it is let go. */
 	pthread_mutex_lock(&p->lock);
 	touch(p, view);
 	pthread_mutex_unlock(&p->lock);
-	free_surplus(p);
+	free_surplus(p, INT64_MIN);
 	*out = view;
 	return OK;
+}
+
+enum err
+past_view_tree(struct past_view *view, int64_t now_ns, struct history **out)
+{
+	enum err e = OK;
+
+	atomic_store(&view->used_ns, now_ns);
+	pthread_mutex_lock(&view->making);
+	if (!view->history)
+		e = store_history(view->past->store, view->address,
+		    view->until_ns, &view->history);
+	*out = view->history;
+	pthread_mutex_unlock(&view->making);
+	return e;
+}
+
+void
+past_trim(struct past *p, int64_t now_ns)
+{
+	free_surplus(p, now_ns - IDLE_NS);
 }
 
 void
@@ -173,7 +179,7 @@ past_view_release(struct past_view *view)
 	pthread_mutex_lock(&p->lock);
 	view->holders--;
 	pthread_mutex_unlock(&p->lock);
-	free_surplus(p);
+	free_surplus(p, INT64_MIN);
 }
 
 unsigned

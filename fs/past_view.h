@@ -6,8 +6,10 @@
  * is asked for has a view of its own each time, since more may still happen
  * in it; one that has not begun is not there.
  *
- * A view lives while it is held.  The last few that no one holds are kept, so
- * that a walk that begins again does not replay the log again.
+ * To open a view costs nothing: a listing with attributes opens hundreds.  The
+ * log is replayed, into memory, when something below its root is first asked
+ * for.  A view lives while it is held; the last few that no one holds are kept
+ * for a minute, so that a walk that begins again does not replay again.
  *
  * Threads: every call from any. */
 #ifndef POST_FS_PAST_VIEW_H
@@ -28,8 +30,11 @@ struct past;
 struct past_view {
 	struct past *past;
 	struct past_view *next;
-	struct history *history;
+	pthread_mutex_t making; /* of the history */
+	struct history *history; /* NULL: not asked for yet */
+	int64_t until_ns;
 	uint64_t user_ino;
+	const char *address; /* borrowed */
 	char name[PAST_NAME_MAX];
 	bool settled; /* its moment was over when it was made */
 	unsigned holders; /* past's lock */
@@ -46,9 +51,12 @@ void past_init(struct past *p, struct store *s);
 void past_fini(struct past *p);
 
 /* The view of a user's tree at a moment, held once.  ERR_ABSENT: the text is
- * no moment, or one that is still to come. */
+ * no moment, or one that is still to come.  The address lives as long as p. */
 enum err past_view_open(struct past *p, uint64_t user_ino, const char *address,
     const char *name, int64_t now_ns, struct past_view **out) MUST_CHECK;
+/* The tree, made now if need be; it lives as long as the view. */
+enum err past_view_tree(
+    struct past_view *view, int64_t now_ns, struct history **out) MUST_CHECK;
 void past_view_hold(struct past_view *view);
 void past_view_release(struct past_view *view);
 
@@ -60,6 +68,9 @@ struct past_idle {
 };
 unsigned past_idle(
     struct past *p, int64_t now_ns, struct past_idle *out, unsigned cap);
+
+/* Free what no one holds and no one used for a while. */
+void past_trim(struct past *p, int64_t now_ns);
 
 /* What .at lists for a log of that range: its newest second, and the midnights
  * of `first` to `last`. */

@@ -323,6 +323,7 @@ sweep(struct mount *m)
 			(void)fuse_lowlevel_notify_inval_entry(m->session,
 			    user->at_ino, idle[i].name, strlen(idle[i].name));
 	}
+	past_trim(&m->past, wall_ns());
 }
 
 /* ---- the thread --------------------------------------------------------- */

@@ -81,12 +81,33 @@ past_stat(const struct mount *m, uint64_t ino, const struct inode *inode,
 		st->st_nlink = 2;
 }
 
+/* A view's root needs no replay: it looks like the user's directory. */
+static enum err
+past_node_stat(struct mount *m, const struct virtual *node, struct stat *st)
+{
+	struct past_view *view = node->past.view;
+	struct history *tree;
+	struct inode inode;
+	enum err e;
+
+	if (node->past.number == 0) {
+		if ((e = store_inode(m->store, view->user_ino, &inode)))
+			return e;
+		inode.mtime_ns = inode.ctime_ns = view->until_ns;
+		past_stat(m, node->ino, &inode, st);
+		return OK;
+	}
+	if ((e = past_view_tree(view, wall_ns(), &tree)) ||
+	    (e = history_inode(tree, node->past.number, &inode)))
+		return e;
+	past_stat(m, node->ino, &inode, st);
+	return OK;
+}
+
 static enum err
 stat_node(struct mount *m, const struct virtual *node, struct stat *st)
 {
-	struct inode inode;
 	int64_t changed_ns;
-	enum err e;
 
 	switch (node->kind) {
 	case VIRTUAL_CONTROL_DIR:
@@ -109,12 +130,7 @@ stat_node(struct mount *m, const struct virtual *node, struct stat *st)
 		at_stat(m, node->user, st);
 		return OK;
 	case VIRTUAL_PAST:
-		e = history_inode(
-		    node->past.view->history, node->past.number, &inode);
-		if (e)
-			return e;
-		past_stat(m, node->ino, &inode, st);
-		return OK;
+		return past_node_stat(m, node, st);
 	}
 	st->st_blocks = (st->st_size + 511) / 512;
 	return OK;
@@ -250,21 +266,17 @@ virtual_listed(struct mount *m, uint64_t dir, unsigned i, const char **name,
 		st->st_mode = S_IFDIR;
 		return m->whole && i == 0;
 	}
+	/* .at is not listed: who walks the whole tree (find, du, rsync) does
+	 * not want all of its past, too. */
 	user = users_by_ino(&m->users, dir);
-	if (!user || i > 1)
+	if (!user || i > 0)
 		return false;
-	if (i == 0) {
-		/* Who lists may watch: from now on, tell the kernel. */
-		atomic_store(&user->watched, true);
-		feed_current(&user->feed, &current);
-		*name = FEED_NAME;
-		st->st_ino = current.ino;
-		st->st_mode = S_IFREG;
-	} else {
-		*name = AT_NAME;
-		st->st_ino = user->at_ino;
-		st->st_mode = S_IFDIR;
-	}
+	/* Who lists may watch: from now on, tell the kernel. */
+	atomic_store(&user->watched, true);
+	feed_current(&user->feed, &current);
+	*name = FEED_NAME;
+	st->st_ino = current.ino;
+	st->st_mode = S_IFREG;
 	return true;
 }
 
@@ -323,12 +335,18 @@ lookup_past(fuse_req_t req, const struct virtual *dir, const char *name)
 {
 	struct past_view *view = dir->past.view;
 	struct mount *m = mount_of(req);
+	struct history *tree;
 	struct virtual *node;
 	struct inode inode;
 	enum err e;
 
-	atomic_store(&view->used_ns, wall_ns());
-	e = history_lookup(view->history, dir->past.number, name, &inode);
+	may_wait(); /* a log may be read */
+	e = past_view_tree(view, wall_ns(), &tree);
+	if (e) {
+		reply_err(req, e);
+		return;
+	}
+	e = history_lookup(tree, dir->past.number, name, &inode);
 	if (e == ERR_ABSENT) {
 		reply_absent(req);
 		return;
@@ -391,6 +409,7 @@ virtual_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off)
 {
 	struct mount *m = mount_of(req);
 	struct virtual *node = virtuals_find(&m->virtuals, ino);
+	struct history *tree;
 	size_t got = 0;
 	char *buf;
 	enum err e;
@@ -416,9 +435,10 @@ virtual_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off)
 		    (uint64_t)off, buf, len);
 		fuse_reply_buf(req, buf, got);
 	} else if (node->kind == VIRTUAL_PAST) {
-		atomic_store(&node->past.view->used_ns, wall_ns());
-		e = history_read(node->past.view->history, node->past.number,
-		    (uint64_t)off, buf, len, &got);
+		e = past_view_tree(node->past.view, wall_ns(), &tree);
+		if (!e)
+			e = history_read(tree, node->past.number, (uint64_t)off,
+			    buf, len, &got);
 		if (e)
 			reply_err(req, e);
 		else
@@ -479,12 +499,14 @@ virtual_readlink(fuse_req_t req, fuse_ino_t ino)
 	struct mount *m = mount_of(req);
 	struct virtual *node = virtuals_find(&m->virtuals, ino);
 	char target[CONTENT_MAX + 1];
+	struct history *tree;
 	struct inode inode;
 	enum err e = ERR_INVALID;
 
 	if (node && node->kind == VIRTUAL_PAST)
-		e = history_inode(
-		    node->past.view->history, node->past.number, &inode);
+		e = past_view_tree(node->past.view, wall_ns(), &tree);
+	if (!e)
+		e = history_inode(tree, node->past.number, &inode);
 	if (!e && !S_ISLNK(inode.mode))
 		e = ERR_INVALID;
 	else if (!e && inode.content.len != inode.size)
@@ -624,12 +646,13 @@ static void
 list_past(struct listing *l, const struct virtual *dir, off_t off)
 {
 	uint64_t cookie = off > OFF_PAST ? (uint64_t)off - OFF_PAST : 0;
+	struct history *tree;
 
+	may_wait(); /* a log may be read */
 	l->view = dir->past.view;
-	atomic_store(&l->view->used_ns, wall_ns());
-	if (!l->e)
-		l->e = history_list(
-		    l->view->history, dir->past.number, cookie, add_past, l);
+	if (!(l->e = past_view_tree(l->view, wall_ns(), &tree)))
+		l->e =
+		    history_list(tree, dir->past.number, cookie, add_past, l);
 }
 
 void

@@ -18,15 +18,17 @@ struct history {
 	int64_t time_ns;
 };
 
-static unsigned histories, checkpoints;
-static int64_t log_first_ns, log_last_ns;
+static unsigned histories;
+static enum err history_fail;
 
 enum err
 store_history(
     struct store *s, const char *address, int64_t time_ns, struct history **out)
 {
 	(void)s;
-	(void)address;
+	assert_string_equal(address, "a@b.example");
+	if (history_fail)
+		return history_fail;
 	*out = malloc(sizeof(**out));
 	assert_non_null(*out);
 	(*out)->time_ns = time_ns;
@@ -42,25 +44,6 @@ history_free(struct history *h)
 	free(h);
 }
 
-enum err
-store_history_range(
-    struct store *s, const char *address, int64_t *first_ns, int64_t *last_ns)
-{
-	(void)s;
-	(void)address;
-	*first_ns = log_first_ns;
-	*last_ns = log_last_ns;
-	return OK;
-}
-
-enum err
-store_checkpoint(struct store *s)
-{
-	(void)s;
-	checkpoints++;
-	return OK;
-}
-
 #define NOW (1793491200 * WHEN_SECOND) /* 2026-11-01 */
 
 static struct past past;
@@ -71,9 +54,8 @@ static int
 begin(void **state)
 {
 	(void)state;
-	histories = checkpoints = 0;
-	log_first_ns = NOW - 3 * WHEN_DAY;
-	log_last_ns = NOW - WHEN_SECOND;
+	histories = 0;
+	history_fail = OK;
 	past_init(&past, NULL);
 	assert_int_equal(virtuals_init(&virtuals, NOW), OK);
 	memset(&user, 0, sizeof(user));
@@ -189,6 +171,15 @@ open_view(const char *name, int64_t now)
 	return view;
 }
 
+static struct history *
+tree_of(struct past_view *view)
+{
+	struct history *tree;
+
+	assert_int_equal(past_view_tree(view, NOW, &tree), OK);
+	return tree;
+}
+
 static void
 one_moment_is_one_view_with_an_end_to_its_second(void **state)
 {
@@ -197,11 +188,40 @@ one_moment_is_one_view_with_an_end_to_its_second(void **state)
 
 	(void)state;
 	assert_ptr_equal(a, b);
+	assert_ptr_equal(tree_of(a), tree_of(b));
 	assert_int_equal(histories, 1);
-	assert_true(a->history->time_ns ==
+	assert_true(tree_of(a)->time_ns ==
 		    NOW - 14 * 3600 * WHEN_SECOND + WHEN_SECOND - 1);
 	past_view_release(a);
 	past_view_release(b);
+}
+
+static void
+a_view_replays_nothing_until_it_is_looked_into(void **state)
+{
+	char name[PAST_NAME_MAX];
+
+	(void)state;
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(name, sizeof(name), "2026-10-30T00:00:%02uZ", i);
+		past_view_release(open_view(name, NOW));
+	}
+	assert_int_equal(histories, 0);
+}
+
+static void
+a_replay_that_failed_is_tried_again(void **state)
+{
+	struct past_view *view = open_view("2026-10-30", NOW);
+	struct history *tree;
+
+	(void)state;
+	history_fail = ERR_UNREACHABLE;
+	assert_int_equal(past_view_tree(view, NOW, &tree), ERR_UNREACHABLE);
+	history_fail = OK;
+	assert_int_equal(past_view_tree(view, NOW, &tree), OK);
+	assert_non_null(tree);
+	past_view_release(view);
 }
 
 static void
@@ -226,32 +246,31 @@ a_moment_that_still_lasts_is_never_shared(void **state)
 
 	(void)state;
 	assert_ptr_not_equal(a, b);
+	assert_ptr_not_equal(tree_of(a), tree_of(b));
 	past_view_release(a);
 	past_view_release(b);
 	assert_int_equal(histories, 0);
 }
 
 static void
-the_log_is_brought_up_to_a_moment_it_has_not_reached(void **state)
-{
-	(void)state;
-	past_view_release(open_view("2026-10-30", NOW));
-	assert_int_equal(checkpoints, 0);
-	past_view_release(open_view("2026-11-01", NOW + WHEN_DAY));
-	assert_int_equal(checkpoints, 1);
-}
-
-static void
-few_views_that_no_one_holds_are_kept(void **state)
+few_views_that_no_one_holds_are_kept_and_not_for_long(void **state)
 {
 	char name[PAST_NAME_MAX];
 
 	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
+		struct past_view *view;
+
 		snprintf(name, sizeof(name), "2026-10-30T00:00:%02uZ", i);
-		past_view_release(open_view(name, NOW));
+		view = open_view(name, NOW);
+		(void)tree_of(view);
+		past_view_release(view);
 	}
 	assert_int_equal(histories, PAST_IDLE_MAX);
+	past_trim(&past, NOW + WHEN_SECOND);
+	assert_int_equal(histories, PAST_IDLE_MAX);
+	past_trim(&past, NOW + 90 * WHEN_SECOND);
+	assert_int_equal(histories, 0);
 }
 
 static void
@@ -321,8 +340,9 @@ main(void)
 		TEST(one_moment_is_one_view_with_an_end_to_its_second),
 		TEST(a_moment_to_come_or_none_is_not_there),
 		TEST(a_moment_that_still_lasts_is_never_shared),
-		TEST(the_log_is_brought_up_to_a_moment_it_has_not_reached),
-		TEST(few_views_that_no_one_holds_are_kept),
+		TEST(a_view_replays_nothing_until_it_is_looked_into),
+		TEST(a_replay_that_failed_is_tried_again),
+		TEST(few_views_that_no_one_holds_are_kept_and_not_for_long),
 		TEST(an_inode_of_the_past_holds_its_view),
 		TEST(views_that_are_held_but_not_used_are_named),
 		TEST(
