@@ -541,9 +541,12 @@ store_tick(struct store *s, int64_t *next_ns)
 
 	*next_ns = AGE_DUE_NS;
 	if (first) {
-		bool due = now - first >= AGE_DUE_NS || now < first ||
+		bool quiet =
+		    now - atomic_load(&s->last_change_ns) >= QUIET_NS;
+		bool due = now < first ||
+		    now - first >= (quiet ? AGE_DUE_NS : AGE_BUSY_NS) ||
 		    journal_backlog(s->journal) >= BACKLOG_DUE ||
-		    staging_pool_used(s->pool) >= memory / 2;
+		    staging_pool_used(s->pool) >= memory / 5 * 3;
 
 		if (due && now >= s->retry_ns)
 			e = store_checkpoint(s);

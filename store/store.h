@@ -47,8 +47,8 @@ struct store_env {
 	/* Do messages lie in a directory of this name (fs/ knows Maildir)?
 	 * For counting them.  NULL: nowhere. */
 	bool (*is_message_dir)(const char *dir_name);
-	size_t memory_max; /* staged pages; 0: default (16 MiB) */
-	size_t cache_max;  /* opened blocks; 0: default (8 MiB) */
+	size_t memory_max; /* staged pages; 0: default (20 MiB) */
+	size_t cache_max;  /* opened blocks; 0: default (4 MiB) */
 	uint64_t limit_bytes; /* of packs and journal; 0: the disk's */
 	uint64_t snapshot_every; /* records; 0: default (65536) */
 };

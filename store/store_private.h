@@ -30,14 +30,17 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define MEMORY_DEFAULT (16u << 20)
+#define MEMORY_DEFAULT (20u << 20)
 #define CACHE_DEFAULT (4u << 20)
 #define PACK_MAX (64u << 20)
 
 /* A checkpoint is due when this much waits in the journal, or when the oldest
- * change is this old. */
-#define BACKLOG_DUE (8u << 20)
+ * change is this old; while changes keep coming it is put off a little, since
+ * sealing takes the processor from those who make them. */
+#define BACKLOG_DUE (12u << 20)
 #define AGE_DUE_NS 1000000000
+#define AGE_BUSY_NS 4000000000
+#define QUIET_NS 100000000 /* no change for so long: not busy */
 #define RETRY_NS 2000000000 /* after one that failed */
 #define IDLE_TRIM_NS 3000000000
 
