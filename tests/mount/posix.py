@@ -2,6 +2,7 @@
 # manner of pjdfstest: who may do what, which errno says no, and what happens
 # to modes, links and times.  Runs as root, and as two ordinary users in
 # processes of their own.
+# Long because it is one list of calls and answers, with one set of helpers.
 import errno
 import itertools
 import os
