@@ -550,7 +550,7 @@ store_tick(struct store *s, int64_t *next_ns)
 
 		if (due && now >= s->retry_ns)
 			e = store_checkpoint(s);
-		else
+		else if (!(e = settle_quiet_files(s)))
 			e = journal_write(
 			    s->journal, journal_end(s->journal));
 		*next_ns = WRITE_OUT_NS;

@@ -403,6 +403,7 @@ change_bytes(
 	if (!e && !(e = file_stage(f)) && !(e = fn(f, arg))) {
 		f->inode.size = staging_size(f->staging);
 		f->inode.mtime_ns = f->inode.ctime_ns = store_now(s);
+		f->written_ns = f->inode.mtime_ns;
 		if (kill_suid)
 			f->inode.mode &= ~(uint32_t)S_ISUID &
 			    ~(f->inode.mode & S_IXGRP ? (uint32_t)S_ISGID : 0u);
@@ -602,6 +603,47 @@ store_settle(struct store *s, uint64_t ino)
 	}
 	pthread_rwlock_unlock(&s->lock);
 	return e ? e : change_acknowledge(s, lsn);
+}
+
+/* One of the files to look at, from *pos on; its reference is the caller's. */
+static struct file *
+next_file(struct store *s, size_t *pos)
+{
+	struct file *f;
+
+	pthread_mutex_lock(&s->files_lock);
+	f = map_next(&s->files, pos);
+	if (f)
+		f->refs++;
+	pthread_mutex_unlock(&s->files_lock);
+	return f;
+}
+
+enum err
+settle_quiet_files(struct store *s)
+{
+	int64_t now = store_now(s);
+	uint64_t lsn = 0;
+	size_t pos = 0;
+	struct file *f;
+	enum err e = OK;
+
+	/* The table may change between two looks: a file that is missed, or
+	 * seen twice, is seen again in a moment. */
+	while (!e && (f = next_file(s, &pos))) {
+		bool due, whole;
+
+		pthread_mutex_lock(&f->lock);
+		due = f->row_unsaved && now - f->written_ns >= SETTLE_NS;
+		pthread_mutex_unlock(&f->lock);
+		if (due) {
+			pthread_rwlock_rdlock(&s->lock);
+			e = file_settle(s, f, &lsn, &whole);
+			pthread_rwlock_unlock(&s->lock);
+		}
+		file_put(s, f);
+	}
+	return e;
 }
 
 enum err

@@ -41,6 +41,8 @@
 #define AGE_DUE_NS 1000000000
 #define AGE_BUSY_NS 4000000000
 #define QUIET_NS 100000000 /* no change for so long: not busy */
+/* Bytes that were left alone for so long are journalled, synced or not. */
+#define SETTLE_NS 150000000
 #define RETRY_NS 2000000000 /* after one that failed */
 #define IDLE_TRIM_NS 3000000000
 
@@ -93,6 +95,7 @@ struct file {
 	struct content base;	 /* what staging lies over */
 	bool inode_dirty;	 /* the tree has an older one */
 	bool row_unsaved;	 /* the journal has an older one */
+	int64_t written_ns;	 /* last change of its bytes */
 	bool orphan;		 /* no name, not in the tree */
 	bool kept;		 /* a page file exists */
 	struct store *store;
@@ -226,6 +229,9 @@ enum err file_settle(
  * holders, or let it go.  `f` is what file_get() gave before the commit (NULL
  * if nobody holds it), and is put.  lock is held exclusively. */
 void file_forget(struct store *s, struct file *f, const struct inode *ino);
+/* Journal what was written and then left alone: the kernel does not tell when a
+ * file is closed. */
+enum err settle_quiet_files(struct store *s) MUST_CHECK;
 uint64_t held(struct store *s, uint64_t ino);
 void note_change(struct store *s);
 void wait_for_memory(struct store *s);

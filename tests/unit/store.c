@@ -101,6 +101,22 @@ bytes_survive_checkpoint_and_restart(void **state)
 	}
 }
 
+/* The kernel does not tell of a close: what is left alone is written out. */
+static void
+bytes_left_alone_survive_a_kill(void **state)
+{
+	struct test_home *h = *state;
+	uint64_t root = test_dir(h, "");
+	struct inode in = make(h, root, "note", S_IFREG | 0644);
+	int64_t next;
+
+	write_text(h, in.ino, 0, "never synced");
+	h->now_ns += 300000000;
+	assert_int_equal(store_tick(h->store, &next), OK);
+	assert_int_equal(test_home_restart(h, TEST_KILL), OK);
+	expect_text(h, in.ino, "never synced");
+}
+
 static void
 local_only_files_survive_too(void **state)
 {
@@ -471,6 +487,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_new_user_has_a_maildir),
 		T(bytes_survive_checkpoint_and_restart),
+		T(bytes_left_alone_survive_a_kill),
 		T(local_only_files_survive_too),
 		T(a_mail_kept_in_tmp_is_sealed_when_delivered),
 		T(names_follow_posix),
