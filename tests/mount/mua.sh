@@ -166,7 +166,11 @@ open_mailbox
 shows 'with a header cache on the mount it opens' 'subject number 4'
 keys x
 check '... and ends' wait_for 10 on_screen 'ended with 0'
-check '... and the cache is there' test -n "$(ls -A "$U/cache")"
+if [[ $PROGRAM == mutt ]]; then
+	check '... and the cache is there' test -n "$(ls -A "$U/cache")"
+else
+	not_here 'the cache is there' "Debian's $PROGRAM makes none, on ext4 too"
+fi
 open_mailbox
 shows '... and is used the next time' 'fresh from elsewhere'
 keys x
