@@ -107,8 +107,17 @@ write_format(struct disk *d)
 }
 
 static enum err
-read_format(struct disk *d)
+say_why(const struct store_env *env, const char *text)
 {
+	if (env->why)
+		snprintf(env->why, env->why_cap, "%s", text);
+	return ERR_CORRUPT;
+}
+
+static enum err
+read_format(const struct store_env *env)
+{
+	struct disk *d = env->disk;
 	struct disk_file *f = NULL;
 	char text[64];
 	unsigned version;
@@ -123,7 +132,10 @@ read_format(struct disk *d)
 		return e;
 	text[got] = '\0';
 	if (sscanf(text, "post home format %u", &version) != 1)
-		return ERR_CORRUPT;
+		return say_why(env,
+		    FORMAT_FILE ": does not say that this is a home: put it "
+				"back from a backup, or write 'post home "
+				"format 1' into it");
 	return version > STORE_FORMAT ? ERR_NEWER
 	    : version == STORE_FORMAT ? OK
 				      : ERR_UNSUPPORTED;
@@ -295,8 +307,10 @@ open_parts(struct store *s)
 		goto wipe;
 	e = state_get(txn, &st);
 	index_abort(&txn);
-	if (e == ERR_ABSENT)
-		e = ERR_CORRUPT;
+	if (e == ERR_ABSENT || e == ERR_CORRUPT)
+		e = say_why(&s->env,
+		    "index/data.mdb: empty, missing or damaged: run 'post "
+		    "scrub --repair'");
 	if (e)
 		goto wipe;
 	s->next_ino = st.next_ino;
@@ -365,7 +379,9 @@ store_open(
 	struct store *s;
 	enum err e;
 
-	if ((e = read_format(env->disk)))
+	if (env->why && env->why_cap)
+		env->why[0] = '\0';
+	if ((e = read_format(env)))
 		return e;
 	s = calloc(1, sizeof(*s));
 	if (!s)
@@ -374,6 +390,11 @@ store_open(
 	s->keys = keys;
 	locks_init(s);
 	if ((e = open_parts(s))) {
+		if (e == ERR_CORRUPT && env->why && !env->why[0])
+			say_why(env, s->problem[0]
+				? s->problem
+				: "index or packs: damaged: run 'post scrub "
+				  "--repair'");
 		store_abandon(s);
 		return e;
 	}

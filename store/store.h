@@ -51,6 +51,10 @@ struct store_env {
 	size_t cache_max;  /* opened blocks; 0: default (4 MiB) */
 	uint64_t limit_bytes; /* of packs and journal; 0: the disk's */
 	uint64_t snapshot_every; /* records; 0: default (65536) */
+	/* Where store_open() says what it refuses, and what mends it: the file,
+	 * relative to the home, ": ", words.  NULL: nowhere. */
+	char *why;
+	size_t why_cap;
 };
 
 /* Make a new home on an empty disk and index: format file, first trees. */
@@ -58,8 +62,8 @@ enum err store_create(
     const struct store_env *env, const struct home_keys *keys) MUST_CHECK;
 
 /* Open, replaying what a crash left.  keys is borrowed.  ERR_NEWER: a newer
- * format.  ERR_CORRUPT: index or head damaged; store_problem() names the file
- * and the command that mends. */
+ * format.  ERR_CORRUPT: a file is damaged; env->why names it and the command
+ * that mends. */
 enum err store_open(const struct store_env *env, struct home_keys *keys,
     struct store **out) MUST_CHECK;
 /* Checkpoint, trim and close; the first error of those, but it is closed. */

@@ -370,8 +370,15 @@ home_open_parts(struct home *h)
 int
 home_open_store(struct home *h)
 {
-	enum err e = store_open(&h->env, h->keys, &h->store);
+	char why[600] = "";
+	enum err e;
 
+	h->env.why = why;
+	h->env.why_cap = sizeof(why);
+	e = store_open(&h->env, h->keys, &h->store);
+	h->env.why = NULL;
+	if (e && why[0])
+		return fail(STATUS_FAILED, "%s/%s", h->dir, why);
 	switch (e) {
 	case OK:
 		return STATUS_DONE;
