@@ -119,6 +119,14 @@ from_file(const char *path, struct secret *out)
 	return status;
 }
 
+static int
+no_terminal(void)
+{
+	return fail(STATUS_FAILED,
+	    "passphrase: terminal: %s: use --passphrase-command",
+	    strerror(errno));
+}
+
 /* One line from the terminal, without showing it. */
 static int
 ask_once(int tty, const char *prompt, struct secret *out)
@@ -126,26 +134,26 @@ ask_once(int tty, const char *prompt, struct secret *out)
 	struct termios was, quiet;
 	size_t len = 0;
 	ssize_t n = 0;
-	char c;
+	char c = 0;
 
-	if (tcgetattr(tty, &was) || !fd_write_all(tty, prompt, strlen(prompt)))
-		return fail(STATUS_FAILED,
-		    "passphrase: terminal: %s: use "
-		    "--passphrase-command",
-		    strerror(errno));
+	/* Quiet first: what is typed at the sight of the prompt counts. */
+	if (tcgetattr(tty, &was))
+		return no_terminal();
 	quiet = was;
-	quiet.c_lflag &= ~(tcflag_t)ECHO;
-	if (tcsetattr(tty, TCSAFLUSH, &quiet))
-		return fail(STATUS_FAILED,
-		    "passphrase: terminal: %s: use "
-		    "--passphrase-command",
-		    strerror(errno));
-	while ((n = read(tty, &c, 1)) == 1 && c != '\n')
+	/* No signals: they would end us with the terminal left quiet. */
+	quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+	if (tcsetattr(tty, TCSAFLUSH, &quiet) ||
+	    !fd_write_all(tty, prompt, strlen(prompt)))
+		return no_terminal();
+	while ((n = read(tty, &c, 1)) == 1 && c != '\n' &&
+	       c != (char)was.c_cc[VINTR])
 		if (len++ < PASSPHRASE_MAX)
 			out->text[len - 1] = c;
 	out->text[len < PASSPHRASE_MAX ? len : PASSPHRASE_MAX] = '\0';
-	if (tcsetattr(tty, TCSAFLUSH, &was) || !fd_write_all(tty, "\n", 1))
+	if (tcsetattr(tty, TCSADRAIN, &was) || !fd_write_all(tty, "\n", 1))
 		say("terminal: %s: run 'stty echo'", strerror(errno));
+	if (n == 1 && c != '\n')
+		return fail(STATUS_AGAIN, "passphrase: interrupted: try again");
 	if (n < 0 || len == 0)
 		return fail(STATUS_FAILED, "passphrase: nothing was typed: "
 					   "try again");

@@ -1,7 +1,8 @@
 /* Any bytes as an mbox: what the splitter gives lies in order within them,
  * the pieces they come in make no difference, and headers and dates of it are
- * read without a step outside. */
+ * read without a step outside.  And as a dovecot-keywords file. */
 #include "tools/post_date.c"
+#include "tools/post_keywords.c"
 #include "tools/post_mbox.c"
 
 #include <stdlib.h>
@@ -36,6 +37,19 @@ look(const uint8_t *mail, size_t len)
 	free(copy);
 }
 
+/* As a dovecot-keywords file: what was read is written, and read again. */
+static void
+read_keywords(const uint8_t *bytes, size_t len)
+{
+	struct keywords k, again;
+	char text[KEYWORDS_TEXT_MAX];
+
+	keywords_read(&k, (const char *)bytes, len);
+	keywords_read(&again, text, keywords_write(&k, text, sizeof(text)));
+	for (unsigned i = 0; i < KEYWORDS_MAX; i++)
+		must(strcmp(k.name[i], again.name[i]) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
@@ -43,6 +57,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	struct mbox_message a, b;
 	size_t at = 0;
 
+	read_keywords(bytes, len);
 	for (;;) {
 		enum mbox_got got =
 		    mbox_next(&whole, bytes + at, len - at, true, &a);
