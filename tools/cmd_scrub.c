@@ -212,7 +212,7 @@ rebuild(struct home *h, struct result *r)
 static int
 open_or_rebuild(struct home *h, bool force, struct result *r, bool *rebuilt)
 {
-	char index[PATH_MAX];
+	char index[PATH_MAX], why[600] = "";
 	enum err e;
 	int status;
 
@@ -224,7 +224,13 @@ open_or_rebuild(struct home *h, bool force, struct result *r, bool *rebuilt)
 	if ((e = disk_posix_open(h->dir, &h->disk)) == OK &&
 	    (e = index_lmdb_open(index, &h->index)) == OK) {
 		home_env(h);
+		h->env.why = why;
+		h->env.why_cap = sizeof(why);
 		e = store_open(&h->env, h->keys, &h->store);
+		h->env.why = NULL;
+		/* The one file that no index is made from. */
+		if (e && strncmp(why, HOME_FORMAT ":", 7) == 0)
+			return fail(err_status(e), "%s/%s", h->dir, why);
 		if (e == OK && !force)
 			return STATUS_DONE;
 		if (e == OK) {
