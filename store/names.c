@@ -240,8 +240,10 @@ store_lookup_hold(
 	return lookup(s, dir, name, true, out);
 }
 
-enum err
-store_list(struct store *s, uint64_t dir, uint64_t cookie, bool inodes,
+enum with_inodes { NO_INODES, ALL_INODES, UNHELD_INODES };
+
+static enum err
+list(struct store *s, uint64_t dir, uint64_t cookie, enum with_inodes which,
     store_entry_fn *fn, void *arg)
 {
 	struct index_txn *txn = NULL;
@@ -257,9 +259,12 @@ store_list(struct store *s, uint64_t dir, uint64_t cookie, bool inodes,
 		goto unlock;
 	tree_walk_init(&walk, s->tree, txn, dir, cookie);
 	while (!(e = tree_walk_next(&walk, &entry))) {
-		if (inodes && (e = live_inode(s, txn, entry.ino, &in)))
+		bool give = which == ALL_INODES ||
+		    (which == UNHELD_INODES && !held(s, entry.ino));
+
+		if (give && (e = live_inode(s, txn, entry.ino, &in)))
 			break;
-		if (!fn(arg, &entry, inodes ? &in : NULL))
+		if (!fn(arg, &entry, give ? &in : NULL))
 			break;
 	}
 	tree_walk_fini(&walk);
@@ -269,6 +274,21 @@ unlock:
 	index_abort(&txn);
 	pthread_rwlock_unlock(&s->lock);
 	return e;
+}
+
+enum err
+store_list(struct store *s, uint64_t dir, uint64_t cookie, bool inodes,
+    store_entry_fn *fn, void *arg)
+{
+	return list(
+	    s, dir, cookie, inodes ? ALL_INODES : NO_INODES, fn, arg);
+}
+
+enum err
+store_list_unheld(struct store *s, uint64_t dir, uint64_t cookie,
+    store_entry_fn *fn, void *arg)
+{
+	return list(s, dir, cookie, UNHELD_INODES, fn, arg);
 }
 
 enum err

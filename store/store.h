@@ -94,6 +94,10 @@ typedef bool store_entry_fn(
     void *arg, const struct entry *e, const struct inode *ino);
 enum err store_list(struct store *s, uint64_t dir, uint64_t cookie, bool inodes,
     store_entry_fn *fn, void *arg) MUST_CHECK;
+/* The same, with the inodes of those only that nobody holds: who holds one has
+ * its attributes already. */
+enum err store_list_unheld(struct store *s, uint64_t dir, uint64_t cookie,
+    store_entry_fn *fn, void *arg) MUST_CHECK;
 /* "alice@x/Maildir/new/name": one path of an inode's entry, for messages. */
 enum err store_path(struct store *s, uint64_t dir, const char *name, char *buf,
     size_t cap) MUST_CHECK;

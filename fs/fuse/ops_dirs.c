@@ -59,7 +59,9 @@ add_real(void *arg, const struct entry *e, const struct inode *inode)
 
 	if (l->users && e->type == DT_DIR)
 		note_user(l->mount, e->ino, e->name);
-	if (!l->plus) {
+	/* What the kernel holds it knows: a mailbox that is read again after
+	 * each change costs names only. */
+	if (!inode) {
 		memset(&st, 0, sizeof(st));
 		st.st_ino = from_store(l->mount, e->ino);
 		st.st_mode = (mode_t)e->type << 12;
@@ -169,7 +171,8 @@ list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 			goto reply;
 	}
 	cookie = off > FIRST_REAL ? (uint64_t)off - FIRST_REAL : 0;
-	e = store_list(m->store, dir, cookie, plus, add_real, &l);
+	e = plus ? store_list_unheld(m->store, dir, cookie, add_real, &l)
+		 : store_list(m->store, dir, cookie, false, add_real, &l);
 	if (e && l.len == 0) {
 		reply_err(req, e);
 		return;
