@@ -234,7 +234,7 @@ fio_one() # name option...
 
 	shift
 	check "fio $name" timeout 100 fio --name=v --directory="$W" \
-		--size=12m --verify=crc32c --verify_fatal=1 --do_verify=1 \
+		--size=12m --verify=crc32c --verify_state_save=0 --verify_fatal=1 --do_verify=1 \
 		--fallocate=none --randrepeat=0 --output="$T/fio" "$@"
 	rm -f "$W"/v.*
 }
