@@ -226,32 +226,12 @@ op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	reply_err(req, e);
 }
 
-/* Ours, if there is a message, behind the store's in buf. */
-static enum err
-add_ours(struct mount *m, uint64_t ino, char *buf, size_t cap, size_t *len)
-{
-	struct inode inode;
-	enum err e = store_inode(m->store, ino, &inode);
-
-	if (e || !is_message(m->store, &inode))
-		return e;
-	for (unsigned i = 0; i < OURS_COUNT; i++) {
-		size_t n = strlen(ours_names[i]) + 1;
-
-		if (cap && n > cap - *len)
-			return ERR_RANGE;
-		if (cap)
-			memcpy(buf + *len, ours_names[i], n);
-		*len += n;
-	}
-	return OK;
-}
-
+/* Ours are not listed: rsync -X and cp -a would try to copy them, and to remove
+ * them from the copy, which they may not. */
 void
 op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct mount *m = mount_of(req);
-	uint64_t real = to_store(m, ino);
 	size_t len = 0;
 	char *buf = NULL;
 	enum err e;
@@ -262,8 +242,9 @@ op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	}
 	if (size && !(buf = scratch(size)))
 		e = ERR_NOMEM;
-	else if (!(e = store_list_xattr(m->store, real, buf, size, &len)))
-		e = add_ours(m, real, buf, size, &len);
+	else
+		e = store_list_xattr(
+		    m->store, to_store(m, ino), buf, size, &len);
 	if (e)
 		reply_err(req, e);
 	else
