@@ -259,7 +259,9 @@ class Bench:
         print(text, flush=True)
 
     def title(self, name, about):
-        self.say(f"\n## {name}\n\n{about}\n")
+        self.say(f"\n## {name}\n\n{about}")
+        self.say(f"(Others kept {os.getloadavg()[0]:.1f} of "
+                 f"{os.cpu_count()} processors busy in the minute before.)\n")
 
     def table(self, head, rows):
         self.say("| " + " | ".join(head) + " |")
@@ -268,8 +270,10 @@ class Bench:
             self.say("| " + " | ".join(str(c) for c in row) + " |")
         self.say()
 
-    def judge(self, what, value, target, at_most=False):
-        """'met', or by how much not; kept for the summary."""
+    def judge(self, what, value, target, at_most=False, rounds=()):
+        """'met', or by how much not; kept for the summary.  Where some of the
+        rounds say one thing and some the other, that is said too: on a busy
+        machine the median alone is chance."""
         good = value <= target if at_most else value >= target
         if good:
             text = "met"
@@ -277,9 +281,12 @@ class Bench:
             text = f"missed by {100 * (value / target - 1):.0f} %"
         else:
             text = f"missed by {100 * (1 - value / target):.0f} %"
+        if rounds and min(rounds) < target <= max(rounds):
+            text += ", undecided"
         wanted = f"at {'most' if at_most else 'least'} {number(target)}"
         self.verdicts.append(
-            (what, f"{number(value)}, target {wanted}: {text}", good))
+            (what, f"{median_range(rounds) if rounds else number(value)}, "
+             f"target {wanted}: {text}", good, "undecided" in text))
         return text
 
     def keep(self, name, figures):
@@ -294,10 +301,15 @@ class Bench:
         if not self.verdicts:
             return
         missed = [v for v in self.verdicts if not v[2]]
+        unsure = [v for v in self.verdicts if v[3]]
         self.say(f"\n## Targets: {len(self.verdicts) - len(missed)} met, "
-                 f"{len(missed)} missed\n")
-        for what, text, _ in missed:
-            self.say(f"- {what}: {text}")
+                 f"{len(missed)} missed, of both {len(unsure)} undecided\n")
+        for what, text, good, doubt in self.verdicts:
+            if not good or doubt:
+                self.say(f"- {what}: {text}")
+        if unsure:
+            self.say("\nUndecided: the rounds do not agree. Measure with more "
+                     "of them (-r), or when the machine is quiet.")
 
 
 def number(v):

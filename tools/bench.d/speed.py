@@ -85,7 +85,8 @@ def report(bench, found):
             if not r[b]:
                 raise Failed(f"no figure for {what} of {b} and the mount")
         wanted = ", ".join(f"{number(t)} {b}" for b, t in must.items())
-        verdicts = [bench.judge(f"{what}, to {b}", statistics.median(r[b]), t)
+        verdicts = [bench.judge(f"{what}, to {b}", statistics.median(r[b]), t,
+                                rounds=r[b])
                     for b, t in must.items()]
         if all(v == "met" for v in verdicts):
             verdict = "met"
