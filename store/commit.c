@@ -167,8 +167,10 @@ freeze(struct checkpoint *cp)
 			memset(&s->ledger, 0, sizeof(s->ledger));
 		}
 	}
-	if (!e)
+	if (!e) {
 		atomic_store(&s->first_change_ns, 0);
+		atomic_store(&s->told_much, false);
+	}
 	pthread_rwlock_unlock(&s->lock);
 	return e;
 }
@@ -535,7 +537,6 @@ store_checkpoint(struct store *s)
 enum err
 store_tick(struct store *s, int64_t *next_ns)
 {
-	size_t memory = s->env.memory_max ? s->env.memory_max : MEMORY_DEFAULT;
 	int64_t first = atomic_load(&s->first_change_ns), now = store_now(s);
 	enum err e = OK;
 
@@ -545,8 +546,7 @@ store_tick(struct store *s, int64_t *next_ns)
 		    now - atomic_load(&s->last_change_ns) >= QUIET_NS;
 		bool due = now < first ||
 		    now - first >= (quiet ? AGE_DUE_NS : AGE_BUSY_NS) ||
-		    journal_backlog(s->journal) >= BACKLOG_DUE ||
-		    staging_pool_used(s->pool) >= memory / 5 * 3;
+		    much_waits(s);
 
 		if (due && now >= s->retry_ns)
 			e = store_checkpoint(s);

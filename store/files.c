@@ -293,15 +293,33 @@ file_forget(struct store *s, struct file *f, const struct inode *ino)
 
 /* ---- telling the background --------------------------------------------- */
 
+static size_t
+memory_max(const struct store *s)
+{
+	return s->env.memory_max ? s->env.memory_max : MEMORY_DEFAULT;
+}
+
+bool
+much_waits(struct store *s)
+{
+	return staging_pool_used(s->pool) >= memory_max(s) / 2 ||
+	    journal_backlog(s->journal) >= BACKLOG_DUE;
+}
+
+/* The background is told of the first change, and once when much has come
+ * together: it must begin to seal long before writers have to wait for it. */
 void
 note_change(struct store *s)
 {
 	int64_t none = 0, now = store_now(s);
+	bool tell;
 
 	atomic_store_explicit(&s->last_change_ns, now, memory_order_relaxed);
 	atomic_store_explicit(&s->trimmed, false, memory_order_relaxed);
-	if (atomic_compare_exchange_strong(&s->first_change_ns, &none, now) &&
-	    s->on_busy)
+	tell = atomic_compare_exchange_strong(&s->first_change_ns, &none, now);
+	if (!atomic_load(&s->told_much) && much_waits(s))
+		tell = !atomic_exchange(&s->told_much, true) || tell;
+	if (tell && s->on_busy)
 		s->on_busy(s->on_busy_arg);
 }
 
@@ -310,10 +328,10 @@ note_change(struct store *s)
 void
 wait_for_memory(struct store *s)
 {
-	size_t max = s->env.memory_max ? s->env.memory_max : MEMORY_DEFAULT;
+	size_t most = memory_max(s) / 8 * 7;
 	struct timespec until;
 
-	if (staging_pool_used(s->pool) < max - max / 4 &&
+	if (staging_pool_used(s->pool) < most &&
 	    journal_backlog(s->journal) < 4 * (uint64_t)BACKLOG_DUE)
 		return;
 	if (s->on_busy)
@@ -322,7 +340,7 @@ wait_for_memory(struct store *s)
 	until.tv_sec += 2;
 	pthread_mutex_lock(&s->wait_lock);
 	while (s->on_busy &&
-	    (staging_pool_used(s->pool) >= max - max / 4 ||
+	    (staging_pool_used(s->pool) >= most ||
 		journal_backlog(s->journal) >= 4 * (uint64_t)BACKLOG_DUE) &&
 	    pthread_cond_timedwait(&s->memory_freed, &s->wait_lock, &until) !=
 		ETIMEDOUT)

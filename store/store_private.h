@@ -134,6 +134,7 @@ struct store {
 	pthread_cond_t memory_freed;
 	atomic_int_least64_t first_change_ns; /* 0: nothing waits */
 	atomic_int_least64_t last_change_ns;
+	atomic_bool told_much; /* on_busy() was told that much waits */
 	atomic_bool trimmed;
 	atomic_uint_least64_t checkpoints;
 	int64_t retry_ns;
@@ -234,6 +235,8 @@ void file_forget(struct store *s, struct file *f, const struct inode *ino);
 enum err settle_quiet_files(struct store *s) MUST_CHECK;
 uint64_t held(struct store *s, uint64_t ino);
 void note_change(struct store *s);
+/* Is a checkpoint due for what waits, however young it is? */
+bool much_waits(struct store *s);
 void wait_for_memory(struct store *s);
 int64_t store_now(struct store *s);
 
