@@ -43,6 +43,11 @@
 /* What is_full() asks for. */
 #define PROBE_BYTES ((off_t)64 << 10)
 
+/* So much of the file the kernel is asked to read at once when it is opened:
+ * all of a usual mailbox's.  A cold page costs a wait for the disk, and the
+ * first listing or search would meet each in turn. */
+#define PREFETCH_BYTES ((off_t)32 << 20)
+
 #define PATH_BYTES 4096
 
 static const char *const table_name[INDEX_TABLES] = {
@@ -627,6 +632,7 @@ static const struct index_ops lm_ops = {
 static int
 open_env(struct lm *lm, const char *path)
 {
+	mdb_filehandle_t fd;
 	int rc, dead;
 
 	if ((rc = mdb_env_create(&lm->env)) ||
@@ -639,6 +645,9 @@ open_env(struct lm *lm, const char *path)
 	    mdb_env_open(lm->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600));
 	if (rc)
 		return rc;
+	/* Only advice: a disk that can not follow it costs nothing. */
+	if (!mdb_env_get_fd(lm->env, &fd))
+		(void)!posix_fadvise(fd, 0, PREFETCH_BYTES, POSIX_FADV_WILLNEED);
 	/* Readers that died hold back pages for ever. */
 	return mdb_reader_check(lm->env, &dead);
 }
