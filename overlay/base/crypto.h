@@ -4,6 +4,7 @@
  *   hashing     BLAKE2b-256, keyed where a domain or secret is meant
  *   sealing     ChaCha20-Poly1305 (RFC 8439), 16-byte tag
  *   signing     Ed25519 (RFC 8032)
+ *   agreement   X25519 (RFC 7748)
  *   passphrase  Argon2id
  *
  * crypto_init() must have returned OK once before anything else is called.
@@ -69,6 +70,27 @@ void sign_bytes(const struct sign_key *key, const void *bytes, size_t len,
 enum err sign_verify(const uint8_t public[SIGN_PUBLIC_BYTES],
     const void *bytes, size_t len,
     const uint8_t signature[SIGNATURE_BYTES]) MUST_CHECK;
+
+#define DH_PUBLIC_BYTES 32
+
+struct dh_key {
+	uint8_t secret[KEY_BYTES];
+	uint8_t public[DH_PUBLIC_BYTES];
+};
+
+/* Any 32 bytes of chance are a secret. */
+void dh_key_from_secret(const uint8_t secret[KEY_BYTES], struct dh_key *out);
+/* ERR_MALFORMED: the public key is one of the few that give all zeros. */
+enum err dh_agree(const struct dh_key *own,
+    const uint8_t public[DH_PUBLIC_BYTES], uint8_t out[KEY_BYTES]) MUST_CHECK;
+
+#define HASH64_BYTES 64 /* BLAKE2b-512, as Noise wants it */
+
+/* BLAKE2b-512 of a and then b; and HMAC of that hash (RFC 2104), over a, b. */
+void hash64_bytes(const void *a, size_t a_len, const void *b, size_t b_len,
+    uint8_t out[HASH64_BYTES]);
+void hmac64_bytes(const uint8_t *key, size_t key_len, const void *a,
+    size_t a_len, const void *b, size_t b_len, uint8_t out[HASH64_BYTES]);
 
 /* Argon2id, libsodium's MODERATE limits (about 0.7 s and 256 MiB), or, with
  * `cheap`, its MIN limits, for tests.  ERR_NOMEM when memory is not to be
