@@ -2,7 +2,8 @@
  *
  * A symlink's target of up to CONTENT_MAX bytes stands in its row.  A longer
  * one is kept as the extended attribute LONG_LINK, whose name no program can
- * reach: names without a namespace prefix are ours. */
+ * reach: names without a namespace prefix are ours.  So the log has it, and
+ * with the log a view of the past and a rebuilt index. */
 #include "store/store_private.h"
 #include "store/xattr.h"
 
@@ -34,7 +35,7 @@ record_attr(struct change *c, const struct inode *in, int64_t now)
 
 static void
 record_xattr(struct change *c, const struct inode *in, const char *name,
-    const void *value, size_t len, int64_t now)
+    size_t name_len, const void *value, size_t len, int64_t now)
 {
 	struct ulog_record r;
 
@@ -45,10 +46,47 @@ record_xattr(struct change *c, const struct inode *in, const char *name,
 	r.time_ns = now;
 	r.object = oid_of(c->s, in->owner, in->ino);
 	r.name = name;
-	r.name_len = strlen(name);
+	r.name_len = name_len;
 	r.value = value;
 	r.value_len = len;
 	change_record(c, in->owner, &r);
+}
+
+struct entering {
+	struct change *c;
+	const struct inode *in;
+	int64_t now;
+};
+
+static enum err
+record_one(void *arg, const char *name, size_t name_len, const uint8_t *value,
+    size_t value_len)
+{
+	struct entering *en = arg;
+
+	record_xattr(
+	    en->c, en->in, name, name_len, value, value_len, en->now);
+	return en->c->e;
+}
+
+void
+record_xattrs(struct change *c, struct index_txn *txn, const struct inode *in,
+    int64_t now)
+{
+	struct entering en = { c, in, now };
+	uint8_t *row = NULL;
+	size_t len;
+
+	if (c->e)
+		return;
+	c->e = tree_xattrs(c->s->tree, txn, in->ino, &row, &len);
+	if (c->e || len == 0)
+		return;
+	c->e = xattr_each(row, len, record_one, &en);
+	/* Whoever replays them takes them for changes made now. */
+	if (!c->e && in->ctime_ns != now)
+		record_attr(c, in, now);
+	free(row);
 }
 
 /* ---- setattr ------------------------------------------------------------ */
@@ -284,7 +322,8 @@ change_xattr(struct store *s, uint64_t ino, const char *name,
 	in.ctime_ns = store_now(s);
 	change_inode(&c, &in);
 	change_xattrs(&c, ino, fresh, fresh_len);
-	record_xattr(&c, &in, name, value, len, in.ctime_ns);
+	record_xattr(
+	    &c, &in, name, strlen(name), value, len, in.ctime_ns);
 	e = change_commit(&c, &lsn);
 unlock:
 	index_abort(&txn);
@@ -324,35 +363,44 @@ change_long_link(struct change *c, const struct inode *in, const char *target,
 	if (!c->e)
 		change_xattrs(c, in->ino, row, len);
 	if (!c->e && !local)
-		record_xattr(c, in, LONG_LINK, target, strlen(target),
-		    in->ctime_ns);
+		record_xattr(c, in, LONG_LINK, strlen(LONG_LINK), target,
+		    strlen(target), in->ctime_ns);
 	free(row);
+}
+
+enum err
+link_target(const struct inode *in, const uint8_t *row, size_t row_len,
+    char *buf, size_t cap)
+{
+	const uint8_t *target = in->content.bytes;
+	size_t len = in->content.len;
+
+	if (!S_ISLNK(in->mode))
+		return ERR_INVALID;
+	if (in->size > CONTENT_MAX &&
+	    xattr_get(row, row_len, LONG_LINK, &target, &len))
+		return ERR_CORRUPT;
+	if (len != in->size)
+		return ERR_CORRUPT;
+	if (len >= cap)
+		return ERR_RANGE;
+	memcpy(buf, target, len);
+	buf[len] = '\0';
+	return OK;
 }
 
 enum err
 store_read_link(struct store *s, uint64_t ino, char *buf, size_t cap)
 {
 	uint8_t *row = NULL;
-	const uint8_t *target;
-	size_t len, row_len = 0;
+	size_t row_len = 0;
 	struct inode in;
 	enum err e = store_inode(s, ino, &in);
 
-	if (e)
-		return e;
-	if (!S_ISLNK(in.mode))
-		return ERR_INVALID;
-	target = in.content.bytes;
-	len = in.content.len;
-	if (in.size > CONTENT_MAX &&
-	    (e = read_row(s, ino, &row, &row_len)) == OK)
-		e = xattr_get(row, row_len, LONG_LINK, &target, &len);
-	if (!e && len >= cap)
-		e = ERR_RANGE;
-	if (!e) {
-		memcpy(buf, target, len);
-		buf[len] = '\0';
-	}
+	if (!e && in.size > CONTENT_MAX)
+		e = read_row(s, ino, &row, &row_len);
+	if (!e)
+		e = link_target(&in, row, row_len, buf, cap);
 	free(row);
 	return e;
 }

@@ -144,6 +144,21 @@ history_read(struct history *h, uint64_t number, uint64_t off, void *buf,
 }
 
 enum err
+history_read_link(struct history *h, uint64_t number, char *buf, size_t cap)
+{
+	const uint8_t *row;
+	struct inode in;
+	size_t row_len;
+	enum err e = past_inode(h->past, number, &in);
+
+	if (e)
+		return e;
+	if ((e = past_xattrs(h->past, number, &row, &row_len)))
+		return e;
+	return link_target(&in, row, row_len, buf, cap);
+}
+
+enum err
 store_history_range(
     struct store *s, const char *address, int64_t *first_ns, int64_t *last_ns)
 {

@@ -154,6 +154,14 @@ record_create(struct change *c, const struct inode *in, uint64_t dir,
 }
 
 void
+record_enter(struct change *c, struct index_txn *txn, const struct inode *in,
+    uint64_t dir, const char *name, int64_t now)
+{
+	record_create(c, in, dir, name, now);
+	record_xattrs(c, txn, in, now);
+}
+
+void
 record_name(struct change *c, enum ulog_op op, const struct inode *in,
     uint64_t dir, const char *name, int64_t now)
 {
@@ -516,7 +524,7 @@ store_link(struct store *s, uint64_t ino, uint64_t dir, const char *name,
 	touch_dir(&parent, now);
 	if (!entry.local) {
 		if (in.shared_links++ == 0)
-			record_create(&c, &in, dir, name, now);
+			record_enter(&c, txn, &in, dir, name, now);
 		else
 			record_name(&c, ULOG_LINK, &in, dir, name, now);
 		change_count(&c, in.owner,

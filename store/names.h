@@ -27,7 +27,11 @@ bool counts_as_message(
     const struct inode *dir, const struct inode *in, bool local);
 void set_name(struct entry *e, const char *name);
 
-/* Records of the log, into a change. */
+/* Records of the log, into a change.  record_create: what was just made;
+ * record_enter: what was here already but not in the log, and may have got
+ * attributes meanwhile. */
+void record_enter(struct change *c, struct index_txn *txn,
+    const struct inode *in, uint64_t dir, const char *name, int64_t now);
 void record_create(struct change *c, const struct inode *in, uint64_t dir,
     const char *name, int64_t now);
 void record_name(struct change *c, enum ulog_op op, const struct inode *in,

@@ -50,7 +50,7 @@ change_sides(struct store *s, struct index_txn *txn, struct change *c,
 			record_name(c, ULOG_UNLINK, &in, dir->ino, entry.name,
 			    now);
 		} else if (in.shared_links++ == 0) {
-			record_create(c, &in, dir->ino, entry.name, now);
+			record_enter(c, txn, &in, dir->ino, entry.name, now);
 		} else {
 			record_name(
 			    c, ULOG_LINK, &in, dir->ino, entry.name, now);
@@ -149,7 +149,7 @@ move_entry(struct store *s, struct index_txn *txn, struct change *c,
 		record_name(
 		    c, ULOG_UNLINK, in, old.dir, old.name, op->now);
 	} else if (!local && in->shared_links++ == 0) {
-		record_create(c, in, to->ino, to_name, op->now);
+		record_enter(c, txn, in, to->ino, to_name, op->now);
 	} else if (!local) {
 		record_name(c, ULOG_LINK, in, to->ino, to_name, op->now);
 	}

@@ -133,6 +133,7 @@ write_xattr(void *arg, const char *name, size_t name_len,
 	struct ulog_record r;
 
 	fill_record(sn, &r, ULOG_XATTR, sn->of);
+	r.time_ns = sn->of->ctime_ns; /* setting it sets that */
 	r.name = name;
 	r.name_len = name_len;
 	r.value = value;

@@ -128,7 +128,8 @@ struct store_who {
 enum err store_make(struct store *s, uint64_t dir, const char *name,
     uint32_t mode, uint64_t rdev, const char *target,
     const struct store_who *who, bool hold, struct inode *out) MUST_CHECK;
-/* The target of a symlink, NUL-terminated; ERR_INVALID: it is none. */
+/* The target of a symlink, NUL-terminated.  ERR_INVALID: it is none;
+ * ERR_RANGE: cap is too small; ERR_CORRUPT: nobody knows the target. */
 enum err store_read_link(
     struct store *s, uint64_t ino, char *buf, size_t cap) MUST_CHECK;
 enum err store_link(struct store *s, uint64_t ino, uint64_t dir,
@@ -258,6 +259,9 @@ enum err history_list(struct history *h, uint64_t dir, uint64_t cookie,
     store_entry_fn *fn, void *arg) MUST_CHECK;
 enum err history_read(struct history *h, uint64_t number, uint64_t off,
     void *buf, size_t len, size_t *got) MUST_CHECK;
+/* As store_read_link(). */
+enum err history_read_link(
+    struct history *h, uint64_t number, char *buf, size_t cap) MUST_CHECK;
 /* When the log's first and newest records were made. */
 enum err store_history_range(struct store *s, const char *address,
     int64_t *first_ns, int64_t *last_ns) MUST_CHECK;

@@ -249,6 +249,14 @@ void touch_dir(struct inode *dir, int64_t now);
 void change_long_link(struct change *c, const struct inode *in,
     const char *target, bool local);
 
+/* The target of a symlink, from its inode and its row of attributes (looked at
+ * only if the target is a long one).  As store_read_link(). */
+enum err link_target(const struct inode *in, const uint8_t *row,
+    size_t row_len, char *buf, size_t cap) MUST_CHECK;
+/* Records of all the attributes that an inode has. */
+void record_xattrs(struct change *c, struct index_txn *txn,
+    const struct inode *in, int64_t now);
+
 /* ---- userlog.c ---------------------------------------------------------- */
 
 struct store_user *user_of(struct store *s, unsigned number); /* from 1 */

@@ -498,26 +498,19 @@ virtual_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct mount *m = mount_of(req);
 	struct virtual *node = virtuals_find(&m->virtuals, ino);
-	char target[CONTENT_MAX + 1];
+	char target[PATH_MAX];
 	struct history *tree;
-	struct inode inode;
 	enum err e = ERR_INVALID;
 
 	if (node && node->kind == VIRTUAL_PAST)
 		e = past_view_tree(node->past.view, wall_ns(), &tree);
 	if (!e)
-		e = history_inode(tree, node->past.number, &inode);
-	if (!e && !S_ISLNK(inode.mode))
-		e = ERR_INVALID;
-	else if (!e && inode.content.len != inode.size)
-		e = ERR_UNREACHABLE; /* too long for the log's record */
-	if (e) {
+		e = history_read_link(
+		    tree, node->past.number, target, sizeof(target));
+	if (e)
 		reply_err(req, e);
-		return;
-	}
-	memcpy(target, inode.content.bytes, inode.content.len);
-	target[inode.content.len] = '\0';
-	fuse_reply_readlink(req, target);
+	else
+		fuse_reply_readlink(req, target);
 }
 
 void

@@ -48,21 +48,28 @@ there_then() # time path
 
 past()
 {
-	local name then
+	local name then long
 
 	message 77 'deleted later' > "$T/mail"
 	name=$(deliver "$M" < "$T/mail")
+	long=$(printf 'x%.0s' {1..4095})
+	ln -s "$long" "$M/cur/long"
+	ln -s "$long" "$M/tmp/long2" && mv "$M/tmp/long2" "$M/cur/long2"
 	# So that the moment is over and the log has it.
 	sleep 2.2
 	then=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 	sleep 1.2
 	mv "$M/new/$name" "$M/cur/$name:2,S"
-	rm "$M/cur/$name:2,S"
+	rm "$M/cur/$name:2,S" "$M/cur/long" "$M/cur/long2"
 	check '.at: a message deleted since is there' \
 		wait_for 5 there_then "$then" "Maildir/new/$name"
 	check '... byte for byte' cmp "$T/mail" "$U/.at/$then/Maildir/new/$name"
 	check '... and listed' grep -qF "$name" <(ls "$U/.at/$then/Maildir/new")
 	check '... but not now' test ! -e "$M/new/$name"
+	check '.at: a symlink of 4,095 bytes led where it did' \
+		test "$(readlink "$U/.at/$then/Maildir/cur/long")" = "$long"
+	check '... and so does one that was made in tmp' \
+		test "$(readlink "$U/.at/$then/Maildir/cur/long2")" = "$long"
 	check_refused '.at: nothing can be written' 'Read-only|denied|not permitted' \
 		touch "$U/.at/$then/Maildir/new/more"
 	check_refused '.at: nothing can be changed' \

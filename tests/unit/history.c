@@ -334,6 +334,278 @@ scrub_names_the_file_whose_block_is_damaged(void **state)
 	}
 }
 
+/* ---- long symlinks and attributes ---------------------------------------- */
+
+#define TARGET_MAX 4095u
+static const size_t target_len[] = { 1, CONTENT_MAX, CONTENT_MAX + 1, 1000,
+	TARGET_MAX };
+#define TARGETS (sizeof(target_len) / sizeof(target_len[0]))
+
+/* Where the link of that length leads. */
+static const char *
+target(size_t len)
+{
+	static char text[TARGET_MAX + 1];
+
+	for (size_t i = 0; i < len; i++)
+		text[i] = (char)('a' + (i + len) % 26);
+	text[len] = '\0';
+	return text;
+}
+
+static uint64_t
+make(struct test_home *h, uint64_t dir, const char *name, uint32_t mode,
+    const char *to)
+{
+	static const struct store_who who = { 1000, 1000, 0 };
+	struct inode in;
+
+	assert_int_equal(store_make(h->store, dir, name, mode, 0, to, &who,
+			     false, &in),
+	    OK);
+	return in.ino;
+}
+
+static void
+make_links(struct test_home *h, uint64_t dir)
+{
+	char name[16];
+
+	for (size_t i = 0; i < TARGETS; i++) {
+		snprintf(name, sizeof(name), "l%zu", target_len[i]);
+		make(h, dir, name, S_IFLNK | 0777, target(target_len[i]));
+	}
+}
+
+static void
+expect_links_then(struct history *past, uint64_t dir)
+{
+	char name[16], got[TARGET_MAX + 1];
+	struct inode in;
+
+	for (size_t i = 0; i < TARGETS; i++) {
+		size_t len = target_len[i];
+
+		snprintf(name, sizeof(name), "l%zu", len);
+		assert_int_equal(history_lookup(past, dir, name, &in), OK);
+		assert_int_equal(in.size, len);
+		assert_int_equal(
+		    history_read_link(past, in.ino, got, len + 1), OK);
+		assert_string_equal(got, target(len));
+		assert_int_equal(
+		    history_read_link(past, in.ino, got, len), ERR_RANGE);
+	}
+}
+
+static void
+expect_links_now(struct test_home *h, uint64_t dir)
+{
+	char name[16], got[TARGET_MAX + 1];
+	struct inode in;
+
+	for (size_t i = 0; i < TARGETS; i++) {
+		size_t len = target_len[i];
+
+		snprintf(name, sizeof(name), "l%zu", len);
+		assert_int_equal(store_lookup(h->store, dir, name, &in), OK);
+		assert_int_equal(in.size, len);
+		assert_int_equal(
+		    store_read_link(h->store, in.ino, got, len + 1), OK);
+		assert_string_equal(got, target(len));
+		assert_int_equal(
+		    store_read_link(h->store, in.ino, got, len), ERR_RANGE);
+	}
+}
+
+/* The index is gone, and made again from packs and journal. */
+static void
+rebuild(struct test_home *h)
+{
+	struct scrub_report report;
+
+	test_home_end(h, TEST_KILL);
+	index_close(h->index);
+	assert_int_equal(index_mem_new(&h->index), OK);
+	h->env.index = h->index;
+	assert_int_equal(
+	    store_rebuild(&h->env, h->keys, ignore_line, NULL, &report), OK);
+	assert_int_equal(store_open(&h->env, h->keys, &h->store), OK);
+}
+
+static void
+a_symlink_of_any_length_led_where_it_says(void **state)
+{
+	struct test_home *h = *state;
+	uint64_t dir = test_dir(h, "Maildir");
+	struct history *past;
+	struct inode in;
+	char name[16], got[16];
+	int64_t then;
+
+	make_links(h, dir);
+	deliver(h, "m1", 1);
+	then = h->now_ns;
+	h->now_ns += 1000000;
+	for (size_t i = 0; i < TARGETS; i++) {
+		snprintf(name, sizeof(name), "l%zu", target_len[i]);
+		assert_int_equal(store_unlink(h->store, dir, name), OK);
+	}
+	/* Twice: the second time from what the packs have. */
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(
+		    store_history(h->store, ALICE, then, &past), OK);
+		expect_links_then(past, dir);
+		assert_int_equal(
+		    history_lookup(past, test_dir(h, "Maildir/new"), "m1", &in),
+		    OK);
+		assert_int_equal(
+		    history_read_link(past, in.ino, got, sizeof(got)),
+		    ERR_INVALID);
+		assert_int_equal(
+		    history_read_link(past, dir, got, sizeof(got)),
+		    ERR_INVALID);
+		assert_int_equal(history_read_link(past, 1u << 20, got,
+				     sizeof(got)),
+		    ERR_ABSENT);
+		history_free(past);
+		rebuild(h);
+	}
+	assert_int_equal(
+	    store_history(h->store, ALICE, h->now_ns, &past), OK);
+	assert_int_equal(history_lookup(past, dir, "l257", &in), ERR_ABSENT);
+	history_free(past);
+}
+
+static void
+a_rebuilt_symlink_of_any_length_leads_where_it_says(void **state)
+{
+	struct test_home *h = *state;
+
+	make_links(h, test_dir(h, "Maildir"));
+	assert_int_equal(store_checkpoint(h->store), OK);
+	make_links(h, test_dir(h, "Maildir/cur")); /* in the journal only */
+	assert_int_equal(store_sync(h->store, 0), OK);
+	for (unsigned i = 0; i < 2; i++) {
+		rebuild(h);
+		expect_links_now(h, test_dir(h, "Maildir"));
+		expect_links_now(h, test_dir(h, "Maildir/cur"));
+		assert_int_equal(store_checkpoint(h->store), OK);
+	}
+}
+
+static void
+a_snapshot_keeps_long_symlinks_and_times(void **state)
+{
+	struct test_home *h = *state;
+	struct history *past;
+	struct inode in, then;
+	uint64_t dir;
+	char name[16];
+
+	h->env.snapshot_every = 10;
+	assert_int_equal(test_home_restart(h, TEST_CLOSE), OK);
+	dir = test_dir(h, "Maildir");
+	make_links(h, dir);
+	h->now_ns += 1000000;
+	in.ino = make(h, dir, "noted", S_IFREG | 0600, NULL);
+	h->now_ns += 1000000;
+	assert_int_equal(
+	    store_set_xattr(h->store, in.ino, "user.a", "b", 1, 0), OK);
+	for (unsigned i = 0; i < 3; i++) {
+		for (unsigned k = 0; k < 40; k++) {
+			snprintf(name, sizeof(name), "d%u.%u", i, k);
+			make(h, dir, name, S_IFDIR | 0700, NULL);
+		}
+		assert_int_equal(store_checkpoint(h->store), OK);
+	}
+	assert_int_equal(
+	    store_history(h->store, ALICE, h->now_ns, &past), OK);
+	expect_links_then(past, dir);
+	assert_int_equal(store_lookup(h->store, dir, "noted", &in), OK);
+	assert_int_equal(history_lookup(past, dir, "noted", &then), OK);
+	assert_int_equal(then.btime_ns, in.btime_ns);
+	assert_int_equal(then.ctime_ns, in.ctime_ns);
+	assert_int_equal(store_lookup(h->store, dir, "l4095", &in), OK);
+	assert_int_equal(history_lookup(past, dir, "l4095", &then), OK);
+	assert_int_equal(then.ctime_ns, in.ctime_ns);
+	history_free(past);
+}
+
+static void
+expect_attribute(struct test_home *h, uint64_t dir, const char *name,
+    const char *value, int64_t ctime_ns)
+{
+	struct inode in;
+	char got[16];
+	size_t len;
+
+	assert_int_equal(store_lookup(h->store, dir, name, &in), OK);
+	assert_int_equal(store_get_xattr(h->store, in.ino, "user.a", got,
+			     sizeof(got), &len),
+	    OK);
+	assert_int_equal(len, strlen(value));
+	assert_memory_equal(got, value, len);
+	assert_int_equal(in.ctime_ns, ctime_ns);
+}
+
+/* A mail program makes a file in tmp, where the log does not look, and then
+ * moves or links it to where it does; or moves a whole directory. */
+static void
+what_enters_the_log_late_has_its_attributes(void **state)
+{
+	struct test_home *h = *state;
+	uint64_t maildir = test_dir(h, "Maildir"), cur, tmp, sub, ino;
+	struct inode moved, linked, below;
+	struct history *past;
+	int64_t then;
+
+	cur = test_dir(h, "Maildir/cur");
+	tmp = test_dir(h, "Maildir/tmp");
+	sub = make(h, tmp, "sub", S_IFDIR | 0700, NULL);
+	make_links(h, sub);
+	make_links(h, tmp);
+	ino = make(h, sub, "below", S_IFREG | 0600, NULL);
+	assert_int_equal(
+	    store_set_xattr(h->store, ino, "user.a", "below", 5, 0), OK);
+	ino = make(h, tmp, "moved", S_IFREG | 0600, NULL);
+	assert_int_equal(
+	    store_set_xattr(h->store, ino, "user.a", "moved", 5, 0), OK);
+	assert_int_equal(
+	    store_rename(h->store, tmp, "moved", cur, "moved", 0), OK);
+	ino = make(h, tmp, "linked", S_IFREG | 0600, NULL);
+	assert_int_equal(
+	    store_set_xattr(h->store, ino, "user.a", "linked", 6, 0), OK);
+	assert_int_equal(store_link(h->store, ino, cur, "linked", false,
+			     &linked),
+	    OK);
+	for (size_t i = 0; i < TARGETS; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "l%zu", target_len[i]);
+		assert_int_equal(
+		    store_rename(h->store, tmp, name, cur, name, 0), OK);
+	}
+	assert_int_equal(
+	    store_rename(h->store, tmp, "sub", maildir, "sub", 0), OK);
+	assert_int_equal(store_lookup(h->store, cur, "moved", &moved), OK);
+	assert_int_equal(store_lookup(h->store, sub, "below", &below), OK);
+	then = h->now_ns;
+	h->now_ns += 1000000;
+	assert_int_equal(store_history(h->store, ALICE, then, &past), OK);
+	expect_links_then(past, cur);
+	expect_links_then(past, sub);
+	history_free(past);
+	for (unsigned i = 0; i < 2; i++) {
+		rebuild(h);
+		expect_links_now(h, cur);
+		expect_links_now(h, sub);
+		expect_attribute(h, cur, "moved", "moved", moved.ctime_ns);
+		expect_attribute(h, cur, "linked", "linked", linked.ctime_ns);
+		expect_attribute(h, sub, "below", "below", below.ctime_ns);
+		assert_int_equal(store_checkpoint(h->store), OK);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
@@ -345,6 +617,10 @@ main(void)
 		T(snapshots_say_what_the_log_says),
 		T(a_lost_index_is_made_again),
 		T(scrub_names_the_file_whose_block_is_damaged),
+		T(a_symlink_of_any_length_led_where_it_says),
+		T(a_rebuilt_symlink_of_any_length_leads_where_it_says),
+		T(a_snapshot_keeps_long_symlinks_and_times),
+		T(what_enters_the_log_late_has_its_attributes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
