@@ -159,20 +159,6 @@ there_read(struct export *x, enum folder_sub sub)
 
 /* ---- Maildir ------------------------------------------------------------ */
 
-static bool
-set_mtime(int fd, int64_t mtime_ns)
-{
-	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT } };
-
-	t[1].tv_sec = (time_t)(mtime_ns / 1000000000);
-	t[1].tv_nsec = (long)(mtime_ns % 1000000000);
-	if (t[1].tv_nsec < 0) {
-		t[1].tv_sec--;
-		t[1].tv_nsec += 1000000000;
-	}
-	return futimens(fd, t) == 0;
-}
-
 static int
 write_message(struct export *x, enum folder_sub sub, const char *name,
     size_t len, int64_t mtime_ns)
@@ -180,7 +166,7 @@ write_message(struct export *x, enum folder_sub sub, const char *name,
 	int fd = openat(
 	    x->tmp_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	bool ok = fd >= 0 && fd_write_all(fd, x->bytes, len) &&
-		  set_mtime(fd, mtime_ns);
+		  fd_set_mtime(fd, mtime_ns);
 	int number = errno, status;
 
 	if (fd >= 0 && close(fd) && ok) {

@@ -141,5 +141,7 @@ bool path_within(const char *path, const char *dir);
  * set.  *got may be short only at the end of the file. */
 bool fd_write_all(int fd, const void *bytes, size_t len);
 bool fd_read_all(int fd, void *bytes, size_t len, size_t *got);
+/* When its bytes were changed last; false with errno set. */
+bool fd_set_mtime(int fd, int64_t mtime_ns);
 
 #endif

@@ -169,20 +169,6 @@ mount_read(struct folder *f, enum folder_sub sub, const char *name,
 	return status;
 }
 
-static bool
-set_mtime(int fd, int64_t mtime_ns)
-{
-	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT } };
-
-	t[1].tv_sec = (time_t)(mtime_ns / 1000000000);
-	t[1].tv_nsec = (long)(mtime_ns % 1000000000);
-	if (t[1].tv_nsec < 0) {
-		t[1].tv_sec--;
-		t[1].tv_nsec += 1000000000;
-	}
-	return futimens(fd, t) == 0;
-}
-
 static int
 mount_put(struct folder *f, enum folder_sub sub, const char *name,
     const uint8_t *bytes, size_t len, int64_t mtime_ns)
@@ -190,7 +176,7 @@ mount_put(struct folder *f, enum folder_sub sub, const char *name,
 	int fd = openat(
 	    f->tmp_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	bool ok = fd >= 0 && give_away(f->place, fd) &&
-		  fd_write_all(fd, bytes, len) && set_mtime(fd, mtime_ns);
+		  fd_write_all(fd, bytes, len) && fd_set_mtime(fd, mtime_ns);
 	int number = errno;
 
 	if (fd >= 0 && close(fd) && ok) {

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -260,4 +261,18 @@ fd_read_all(int fd, void *bytes, size_t len, size_t *got)
 		*got += (size_t)n;
 	}
 	return true;
+}
+
+bool
+fd_set_mtime(int fd, int64_t mtime_ns)
+{
+	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT } };
+
+	t[1].tv_sec = (time_t)(mtime_ns / 1000000000);
+	t[1].tv_nsec = (long)(mtime_ns % 1000000000);
+	if (t[1].tv_nsec < 0) { /* before 1970 */
+		t[1].tv_sec--;
+		t[1].tv_nsec += 1000000000;
+	}
+	return futimens(fd, t) == 0;
 }
