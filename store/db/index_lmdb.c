@@ -17,6 +17,9 @@
  * rebuilt, and nothing else would be cheap enough for each read. */
 #include "store/index_private.h"
 
+#include "overlay/base/map.h"
+#include "overlay/base/wire.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -50,6 +53,11 @@
 
 #define PATH_BYTES 4096
 
+/* Of a row: FORMAT.md, "Index".  Rows of another format have other checksums:
+ * to this program they are damaged, and it makes the index anew. */
+#define ROW_FORMAT UINT64_C(2)
+#define SUM_BYTES 4
+
 static const char *const table_name[INDEX_TABLES] = {
 	[INDEX_META] = "meta",
 	[INDEX_BLOCKS] = "blocks",
@@ -70,6 +78,7 @@ struct lm_txn {
 struct lm_cursor {
 	struct index_cursor base;
 	MDB_cursor *cursor;
+	enum index_table t;
 };
 
 struct lm {
@@ -446,10 +455,35 @@ to_mdb(struct index_bytes b)
 	return (MDB_val){ b.len, (void *)(uintptr_t)b.p };
 }
 
-static struct index_bytes
-from_mdb(MDB_val v)
+/* Low half of XXH3-64 of the value, its seed XXH3-64 of the key, whose seed
+ * is the table's number and the format's; big-endian, behind the value. */
+static uint32_t
+row_sum(enum index_table t, struct index_bytes key, const void *val, size_t len)
 {
-	return (struct index_bytes){ v.mv_data, v.mv_size };
+	uint64_t seed = hash64(key.p, key.len, ROW_FORMAT << 8 | (uint64_t)t);
+
+	return (uint32_t)hash64(val, len, seed);
+}
+
+/* What LMDB says of a row, if it is the row that was put. */
+static enum err
+take_row(enum index_table t, MDB_val k, MDB_val v, struct index_bytes *key,
+    struct index_bytes *val)
+{
+	struct index_bytes kb = { k.mv_data, k.mv_size };
+	size_t len = v.mv_size - SUM_BYTES;
+	struct rd r;
+
+	/* The lengths first: they may be damaged as well. */
+	if (k.mv_size < 1 || k.mv_size > INDEX_KEY_MAX ||
+	    v.mv_size < SUM_BYTES || len > INDEX_VALUE_MAX)
+		return ERR_CORRUPT;
+	rd_init(&r, (const uint8_t *)v.mv_data + len, SUM_BYTES);
+	if (rd_be(&r, SUM_BYTES) != row_sum(t, kb, v.mv_data, len))
+		return ERR_CORRUPT;
+	*key = kb;
+	*val = (struct index_bytes){ v.mv_data, len };
+	return OK;
 }
 
 static enum err
@@ -457,15 +491,13 @@ lm_get(struct index_txn *txn, enum index_table t, struct index_bytes key,
     struct index_bytes *val)
 {
 	struct lm *lm = lm_of(txn->ix);
-	MDB_val k = to_mdb(key), v;
+	MDB_val k = to_mdb(key), v = { 0 };
 	int rc;
 
 	if (atomic_load(&lm->broken))
 		return ERR_CORRUPT;
 	TRAPPED(lm, rc, mdb_get(txn_of(txn)->txn, lm->dbi[t], &k, &v));
-	if (!rc)
-		*val = from_mdb(v);
-	return outcome(txn, rc);
+	return rc ? outcome(txn, rc) : take_row(t, k, v, &key, val);
 }
 
 static enum err
@@ -473,13 +505,21 @@ lm_put(struct index_txn *txn, enum index_table t, struct index_bytes key,
     struct index_bytes val)
 {
 	struct lm *lm = lm_of(txn->ix);
-	MDB_val k = to_mdb(key), v = to_mdb(val);
+	MDB_val k = to_mdb(key), v = { val.len + SUM_BYTES, NULL };
+	struct wr w;
 	int rc;
 
 	if (atomic_load(&lm->broken))
 		return ERR_CORRUPT;
-	TRAPPED(lm, rc, mdb_put(txn_of(txn)->txn, lm->dbi[t], &k, &v, 0));
-	return outcome(txn, rc);
+	TRAPPED(lm, rc,
+	    mdb_put(txn_of(txn)->txn, lm->dbi[t], &k, &v, MDB_RESERVE));
+	if (rc)
+		return outcome(txn, rc);
+	wr_init(&w, v.mv_data, v.mv_size);
+	wr_bytes(&w, val.p, val.len);
+	wr_be(&w, row_sum(t, key, val.p, val.len), SUM_BYTES);
+	assert(!w.bad);
+	return OK;
 }
 
 static enum err
@@ -509,8 +549,9 @@ lm_seek(struct index_txn *txn, enum index_table t, struct index_bytes from,
     struct index_cursor **out, struct index_bytes *key, struct index_bytes *val)
 {
 	struct lm *lm = lm_of(txn->ix);
-	MDB_val k = to_mdb(from), v;
+	MDB_val k = to_mdb(from), v = { 0 };
 	struct lm_cursor *c;
+	enum err e;
 	int rc;
 
 	if (atomic_load(&lm->broken))
@@ -519,6 +560,7 @@ lm_seek(struct index_txn *txn, enum index_table t, struct index_bytes from,
 	if (!c)
 		return ERR_NOMEM;
 	c->base.txn = txn;
+	c->t = t;
 	TRAPPED(
 	    lm, rc, mdb_cursor_open(txn_of(txn)->txn, lm->dbi[t], &c->cursor));
 	if (rc) {
@@ -528,12 +570,11 @@ lm_seek(struct index_txn *txn, enum index_table t, struct index_bytes from,
 	TRAPPED(lm, rc,
 	    mdb_cursor_get(
 		c->cursor, &k, &v, from.len ? MDB_SET_RANGE : MDB_FIRST));
-	if (rc) {
+	e = rc ? outcome(txn, rc) : take_row(t, k, v, key, val);
+	if (e) {
 		lm_cursor_close(&c->base);
-		return outcome(txn, rc);
+		return e;
 	}
-	*key = from_mdb(k);
-	*val = from_mdb(v);
 	*out = &c->base;
 	return OK;
 }
@@ -544,17 +585,13 @@ lm_next(struct index_cursor *cursor, struct index_bytes *key,
 {
 	struct lm *lm = lm_of(cursor->txn->ix);
 	struct lm_cursor *c = (struct lm_cursor *)cursor;
-	MDB_val k, v;
+	MDB_val k = { 0 }, v = { 0 };
 	int rc;
 
 	if (atomic_load(&lm->broken))
 		return ERR_CORRUPT;
 	TRAPPED(lm, rc, mdb_cursor_get(c->cursor, &k, &v, MDB_NEXT));
-	if (rc)
-		return outcome(cursor->txn, rc);
-	*key = from_mdb(k);
-	*val = from_mdb(v);
-	return OK;
+	return rc ? outcome(cursor->txn, rc) : take_row(c->t, k, v, key, val);
 }
 
 static enum err

@@ -149,6 +149,33 @@ used_bytes(int fd)
 }
 
 static void
+a_row_is_key_value_and_sum(void **state)
+{
+	static const char row[] = "golden keygolden value"
+				  "\x7b\xf6\xe3\xd4";
+	struct fixture *f = *state;
+	struct index_txn *txn = begin_write(f->ix);
+	char path[128];
+	uint8_t *bytes;
+	uint64_t used;
+	int fd;
+
+	assert_int_equal(
+	    index_put(txn, T, "golden key", 10, "golden value", 12), OK);
+	commit(&txn);
+	snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	used = used_bytes(fd);
+	bytes = malloc((size_t)used);
+	assert_non_null(bytes);
+	assert_int_equal(pread(fd, bytes, used, 0), used);
+	close(fd);
+	assert_non_null(memmem(bytes, used, row, sizeof(row) - 1));
+	free(bytes);
+}
+
+static void
 a_truncated_file_is_corrupt_and_not_a_crash(void **state)
 {
 	enum { N = 3000 };
@@ -378,6 +405,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_row_is_key_value_and_sum),
 		TEST(a_truncated_file_is_corrupt_and_not_a_crash),
 		TEST(zeroed_or_wrong_meta_pages_are_corrupt),
 		TEST(zeroed_pages_in_the_middle_are_corrupt_when_met),
