@@ -22,9 +22,10 @@ enum err leaf_set_new(
 void leaf_set_free(struct leaf_set *ls); /* NULL is allowed */
 
 /* Put it in if it belongs there (never ourselves); a member's address is
- * brought up to date.  True if membership changed. */
+ * brought up to date, if one is known (port not 0).  True if membership
+ * changed. */
 bool leaf_set_add(struct leaf_set *ls, const struct peer *p);
-/* Would it get in? */
+/* Would it get in?  (A member does not: it is there.) */
 bool leaf_set_wants(const struct leaf_set *ls, const struct id *id);
 /* True if it was a member. */
 bool leaf_set_remove(struct leaf_set *ls, const struct id *id);
@@ -50,5 +51,8 @@ const struct peer *leaf_set_nearest(
  * replicas; ourselves as `self`.  The number of them. */
 unsigned leaf_set_replicas(const struct leaf_set *ls, const struct peer *self,
     const struct id *key, unsigned n, struct peer *out);
+
+/* Memory it holds. */
+size_t leaf_set_bytes(const struct leaf_set *ls);
 
 #endif

@@ -24,12 +24,13 @@ enum err routing_table_new(
     const struct id *self, struct routing_table **out) MUST_CHECK;
 void routing_table_free(struct routing_table *t);
 
-/* Offer a node.  True if it is in the table now.  A member's address and, if
- * known, rtt are brought up to date.  No memory for a row is like a node not
- * wanted. */
+/* Offer a node.  True if it is in the table now.  A member's address (if one is
+ * known: port not 0) and rtt (if known) are brought up to date.  No memory for
+ * a row is like a node not wanted. */
 bool routing_table_offer(
     struct routing_table *t, const struct peer *p, uint32_t rtt_us);
-/* Is its cell empty, or held by one that is further away or not measured? */
+/* Would it be taken in: is its cell empty, or held by another that is further
+ * away or, unlike it, not measured? */
 bool routing_table_wants(
     const struct routing_table *t, const struct id *id, uint32_t rtt_us);
 bool routing_table_remove(struct routing_table *t, const struct id *id);
@@ -44,10 +45,14 @@ struct routing_entry *routing_table_next(
 struct routing_entry *routing_table_nearer(
     struct routing_table *t, const struct id *key);
 
+/* As many as are held: the deepest with a node in it is the last. */
 unsigned routing_table_rows(const struct routing_table *t);
 /* NULL: empty, our own digit's cell included. */
 struct routing_entry *routing_table_cell(
     struct routing_table *t, unsigned row, unsigned digit);
 unsigned routing_table_count(const struct routing_table *t);
+
+/* Memory it holds. */
+size_t routing_table_bytes(const struct routing_table *t);
 
 #endif
