@@ -18,6 +18,13 @@ index_close(struct index *ix)
 		ix->ops->close(ix);
 }
 
+void
+index_warm(struct index *ix, uint64_t max)
+{
+	if (ix->ops->warm)
+		ix->ops->warm(ix, max);
+}
+
 enum err
 index_begin_read(struct index *ix, struct index_txn **out)
 {

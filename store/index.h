@@ -53,6 +53,11 @@ enum err index_mem_new(struct index **out) MUST_CHECK;
 
 void index_close(struct index *ix); /* NULL is allowed; no txn open */
 
+/* Have at most `max` bytes of it read into memory, without waiting for them:
+ * after a cold start, each row that is looked up would wait for the disk.
+ * Only advice; from any thread. */
+void index_warm(struct index *ix, uint64_t max);
+
 enum err index_begin_read(struct index *ix, struct index_txn **out) MUST_CHECK;
 enum err index_begin_write(struct index *ix, struct index_txn **out) MUST_CHECK;
 

@@ -18,6 +18,7 @@ struct index_bytes {
 
 struct index_ops {
 	void (*close)(struct index *ix);
+	void (*warm)(struct index *ix, uint64_t max); /* or NULL */
 	enum err (*begin)(struct index *ix, bool write, struct index_txn **out);
 	void (*abort)(struct index_txn *txn);
 	enum err (*commit)(struct index_txn *txn);

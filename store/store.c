@@ -571,6 +571,12 @@ store_bulk(struct store *s, bool on)
 	atomic_store(&s->bulk, on);
 }
 
+void
+store_warm(struct store *s)
+{
+	index_warm(s->env.index, WARM_BYTES);
+}
+
 enum err
 store_ledger_has(struct store *s, const uint8_t mark[16], bool *has)
 {

@@ -204,6 +204,10 @@ void store_on_busy(struct store *s, void (*fn)(void *arg), void *arg);
  * until store_checkpoint().  For a home that no one mounts. */
 void store_bulk(struct store *s, bool on);
 
+/* For a store that will be used for long: have its index read into memory (a
+ * usual mailbox's all, the first quarter of a gigabyte of a huge one's). */
+void store_warm(struct store *s);
+
 /* Fingerprints of what was imported (16 bytes each). */
 enum err store_ledger_has(
     struct store *s, const uint8_t mark[16], bool *has) MUST_CHECK;

@@ -33,6 +33,7 @@
 #define MEMORY_DEFAULT (20u << 20)
 #define CACHE_DEFAULT (4u << 20)
 #define PACK_MAX (64u << 20)
+#define WARM_BYTES (256u << 20)
 
 /* A checkpoint is due when this much waits in the journal, or when the oldest
  * change is this old; while changes keep coming it is put off a little, since

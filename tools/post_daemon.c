@@ -87,6 +87,7 @@ tick_thread(void *arg)
 	struct node *n = arg;
 	enum err before = OK;
 
+	store_warm(n->home.store);
 	while (!atomic_load(&n->stopping)) {
 		struct pollfd fds[] = { { .fd = n->busy_fd, .events = POLLIN },
 			{ .fd = n->stop_fd, .events = POLLIN } };

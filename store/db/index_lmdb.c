@@ -46,10 +46,8 @@
 /* What is_full() asks for. */
 #define PROBE_BYTES ((off_t)64 << 10)
 
-/* So much of the file the kernel is asked to read at once when it is opened:
- * all of a usual mailbox's.  A cold page costs a wait for the disk, and the
- * first listing or search would meet each in turn. */
-#define PREFETCH_BYTES ((off_t)32 << 20)
+/* The kernel reads no more than its readahead window for one advice. */
+#define WARM_STEP ((off_t)128 << 10)
 
 #define PATH_BYTES 4096
 
@@ -651,8 +649,25 @@ lm_close(struct index *ix)
 	free(lm);
 }
 
+static void
+lm_warm(struct index *ix, uint64_t max)
+{
+	off_t end = max < MAP_BYTES ? (off_t)max : (off_t)MAP_BYTES;
+	mdb_filehandle_t fd;
+	struct stat st;
+
+	if (mdb_env_get_fd(lm_of(ix)->env, &fd) || fstat(fd, &st))
+		return;
+	if (end > st.st_size)
+		end = st.st_size;
+	for (off_t at = 0; at < end; at += WARM_STEP)
+		if (posix_fadvise(fd, at, WARM_STEP, POSIX_FADV_WILLNEED))
+			return;
+}
+
 static const struct index_ops lm_ops = {
 	.close = lm_close,
+	.warm = lm_warm,
 	.begin = lm_begin,
 	.abort = lm_abort,
 	.commit = lm_commit,
@@ -669,7 +684,6 @@ static const struct index_ops lm_ops = {
 static int
 open_env(struct lm *lm, const char *path)
 {
-	mdb_filehandle_t fd;
 	int rc, dead;
 
 	if ((rc = mdb_env_create(&lm->env)) ||
@@ -682,9 +696,6 @@ open_env(struct lm *lm, const char *path)
 	    mdb_env_open(lm->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600));
 	if (rc)
 		return rc;
-	/* Only advice: a disk that can not follow it costs nothing. */
-	if (!mdb_env_get_fd(lm->env, &fd))
-		(void)!posix_fadvise(fd, 0, PREFETCH_BYTES, POSIX_FADV_WILLNEED);
 	/* Readers that died hold back pages for ever. */
 	return mdb_reader_check(lm->env, &dead);
 }
