@@ -56,8 +56,9 @@ struct msg_ping {
 };
 
 /* LEAVES: u8 kind, u8 flags (1 ask, 2 ready), u64 nonce (of the question; 0:
- * none), u8 left, u8 right (counts), peers: left ones from the nearest, right
- * ones from the nearest; u8 failed, ids of nodes lately found dead. */
+ * none), u8 left, u8 right (counts, half of LEAVES_MAX each at most), peers:
+ * left ones from the nearest, right ones from the nearest; u8 failed, ids of
+ * nodes lately found dead. */
 struct msg_leaves {
 	bool ask, ready;
 	uint64_t nonce;
@@ -67,16 +68,16 @@ struct msg_leaves {
 };
 
 /* BEAT: u8 kind, u8 flags (1 ask, 2 grant, 4 ready), u64 nonce, u32 lease_ms
- * (of the grant: counted by the asker from when it asked), u32 digest of the
- * sender's leaf set. */
+ * (of the grant: counted by the asker from when it asked; 0 without one), u32
+ * digest of the sender's leaf set. */
 struct msg_beat {
 	bool ask, grant, ready;
 	uint64_t nonce;
 	uint32_t lease_ms, digest;
 };
 
-/* CELLS: u8 kind, u8 ask_row (255: nothing asked), u64 nonce, u8 count,
- * peers. */
+/* CELLS: u8 kind, u8 ask_row (< ID_DIGITS; 255: nothing asked), u64 nonce, u8
+ * count, peers. */
 #define CELLS_ASK_NONE 255u
 struct msg_cells {
 	uint8_t ask_row, count;
@@ -84,9 +85,10 @@ struct msg_cells {
 	struct peer peer[CELLS_MAX];
 };
 
-/* ROUTE: u8 kind, u8 service, u8 hops, u8 tries (of the origin), u64 nonce
- * (of this hop, for its ack), u64 request (the origin's number), key[32],
- * peer origin, then the payload. */
+/* ROUTE: u8 kind, u8 service, u8 hops (ROUTE_HOPS_MAX at most: who counts one
+ * more looks first), u8 tries (of the origin), u64 nonce (of this hop, for its
+ * ack), u64 request (the origin's number), key[32], peer origin, then the
+ * payload. */
 struct msg_route {
 	uint8_t service, hops, tries;
 	uint64_t nonce, request;
@@ -101,7 +103,7 @@ struct msg_route_ack {
 	uint64_t nonce;
 };
 
-/* RELAY: u8 kind, from[32], to[32], then a frame (no RELAY). */
+/* RELAY: u8 kind, from[32], to[32], then a frame of a known kind, no RELAY. */
 struct msg_relay {
 	struct id from, to;
 	const uint8_t *frame;
@@ -116,7 +118,7 @@ struct msg_direct {
 	size_t payload_len;
 };
 
-/* REVOKED: u8 kind, then revocations_sign()'s bytes. */
+/* REVOKED: u8 kind, then revocations_sign()'s bytes (not empty). */
 struct msg_revoked {
 	const uint8_t *list;
 	size_t list_len;
@@ -124,10 +126,11 @@ struct msg_revoked {
 
 /* The kind of a frame; 0 if it is none that we know. */
 enum message_kind message_kind(const uint8_t *frame, size_t len);
-const char *message_name(enum message_kind kind); /* for traces */
+const char *message_name(enum message_kind kind); /* for traces; never NULL */
 
 #define MESSAGE_FUNCTIONS(name)                                                \
-	/* false: cap is too small */                                          \
+	/* false: cap is too small.  Counts, rows, hops and services beyond     \
+	 * their maximum are the caller's bug. */                              \
 	bool msg_##name##_encode(const struct msg_##name *m, uint8_t *out,     \
 	    size_t cap, size_t *len) MUST_CHECK;                               \
 	/* ERR_MALFORMED leaves *out untouched. */                             \

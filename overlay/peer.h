@@ -25,7 +25,7 @@ struct peer {
 	struct net_addr addr;
 };
 
-/* PEER: id[32], ip[16], u16 port. */
+/* PEER: id[32], ip[16], u16 port; without a port the ip is zeros. */
 void peer_write(struct wr *w, const struct peer *p);
 void peer_read(struct rd *r, struct peer *out);
 
