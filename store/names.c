@@ -145,7 +145,11 @@ record_create(struct change *c, const struct inode *in, uint64_t dir,
 	r.rdev = in->rdev;
 	r.mtime_ns = in->mtime_ns;
 	r.ctime_ns = in->ctime_ns;
-	if (S_ISLNK(in->mode)) {
+	/* What was sealed before, when the file was in the log for the first
+	 * time, is not sealed again. */
+	if (S_ISLNK(in->mode) ||
+	    (S_ISREG(in->mode) && in->data == DATA_RECIPE &&
+		in->content.len && !file_is_staged(c->s, in->ino))) {
 		r.has_content = true;
 		r.size = in->size;
 		r.content = in->content;

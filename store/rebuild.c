@@ -9,7 +9,10 @@
  * which ends at the same bytes however often it is done (redo.c).
  *
  * What is local-only (indexes and caches of mail programs, tmp/) is not in the
- * log and is not found again. */
+ * log and is not found again; nor are the bytes of a file that was local-only
+ * at the last checkpoint, and came into the log since: they are in its page
+ * file only.  Names that are in the log stay there, whatever the list of
+ * local-only names says now. */
 #include "overlay/base/wire.h"
 #include "store/past.h"
 #include "store/userlog.h"

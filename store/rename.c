@@ -5,20 +5,84 @@
  * moves from a local-only place to a shared one (a delivery: tmp to new) is
  * created in the log at that moment; one that moves the other way is unlinked
  * from it; and a directory takes everything below it along. */
+#include "overlay/base/map.h"
 #include "store/names.h"
 
-#include <assert.h>
 #include <dirent.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define SIDES_DEPTH_MAX 1000u
 
+/* A directory's contents on their way in or out of the log. */
+struct sides {
+	struct store *s;
+	struct index_txn *txn;
+	struct change *c;
+	struct map linked; /* struct inode, of several names: as changed here */
+	int64_t now;
+};
+
+static bool
+same_ino(const void *item, const void *key)
+{
+	return ((const struct inode *)item)->ino == *(const uint64_t *)key;
+}
+
+/* The inode as it will be: the tree does not know yet what was done to it
+ * under another name. */
+static enum err
+sides_inode(struct sides *x, uint64_t ino, struct inode *out)
+{
+	const struct inode *known =
+	    map_find(&x->linked, hash64_u64(ino, 1), same_ino, &ino);
+
+	if (!known)
+		return live_inode(x->s, x->txn, ino, out);
+	*out = *known;
+	return OK;
+}
+
+static enum err
+sides_remember(struct sides *x, const struct inode *in)
+{
+	uint64_t hash = hash64_u64(in->ino, 1);
+	struct inode *known;
+	enum err e;
+
+	if (S_ISDIR(in->mode) || in->nlink < 2)
+		return OK;
+	known = map_find(&x->linked, hash, same_ino, &in->ino);
+	if (known) {
+		*known = *in;
+		return OK;
+	}
+	known = malloc(sizeof(*known));
+	if (!known)
+		return ERR_NOMEM;
+	*known = *in;
+	if ((e = map_add(&x->linked, hash, known)))
+		free(known);
+	return e;
+}
+
+static void
+sides_fini(struct sides *x)
+{
+	struct inode *known;
+	size_t pos = 0;
+
+	while ((known = map_next(&x->linked, &pos)))
+		free(known);
+	map_fini(&x->linked);
+}
+
 /* Everything below a directory changes sides between local and shared: it is
  * created in the log, or unlinked from it, depth first. */
 static enum err
-change_sides(struct store *s, struct index_txn *txn, struct change *c,
-    const struct inode *dir, bool to_local, int64_t now, unsigned depth)
+change_below(
+    struct sides *x, const struct inode *dir, bool to_local, unsigned depth)
 {
 	struct tree_walk walk;
 	struct entry entry;
@@ -27,46 +91,57 @@ change_sides(struct store *s, struct index_txn *txn, struct change *c,
 
 	if (depth > SIDES_DEPTH_MAX)
 		return ERR_TOO_BIG;
-	tree_walk_init(&walk, s->tree, txn, dir->ino, 0);
+	tree_walk_init(&walk, x->s->tree, x->txn, dir->ino, 0);
 	while (!(e = tree_walk_next(&walk, &entry))) {
-		bool local = to_local || entry_is_local(s, dir, entry.name,
+		bool local = to_local || entry_is_local(x->s, dir, entry.name,
 				 entry.type == DT_DIR);
 
-		if ((e = live_inode(s, txn, entry.ino, &in)))
+		if ((e = sides_inode(x, entry.ino, &in)))
 			break;
 		if (local == entry.local) {
 			if (S_ISDIR(in.mode) && !local &&
-			    (e = change_sides(s, txn, c, &in, to_local, now,
-				 depth + 1)))
+			    (e = change_below(x, &in, to_local, depth + 1)))
 				break;
 			continue;
 		}
 		if (local && S_ISDIR(in.mode) &&
-		    (e = change_sides(
-			 s, txn, c, &in, true, now, depth + 1)))
+		    (e = change_below(x, &in, true, depth + 1)))
 			break;
 		if (local) {
 			in.shared_links--;
-			record_name(c, ULOG_UNLINK, &in, dir->ino, entry.name,
-			    now);
+			record_name(x->c, ULOG_UNLINK, &in, dir->ino,
+			    entry.name, x->now);
 		} else if (in.shared_links++ == 0) {
-			record_enter(c, txn, &in, dir->ino, entry.name, now);
+			record_enter(x->c, x->txn, &in, dir->ino, entry.name,
+			    x->now);
 		} else {
-			record_name(
-			    c, ULOG_LINK, &in, dir->ino, entry.name, now);
+			record_name(x->c, ULOG_LINK, &in, dir->ino,
+			    entry.name, x->now);
 		}
 		if (S_ISREG(in.mode) && dir->data == DATA_DIR_MESSAGES)
-			change_count(c, in.owner, local ? -1 : 1);
+			change_count(x->c, in.owner, local ? -1 : 1);
 		entry.local = local;
-		change_inode(c, &in);
-		change_entry(c, &entry, entry.name);
+		change_inode(x->c, &in);
+		change_entry(x->c, &entry, entry.name);
+		if ((e = sides_remember(x, &in)))
+			break;
 		if (!local && S_ISDIR(in.mode) &&
-		    (e = change_sides(
-			 s, txn, c, &in, false, now, depth + 1)))
+		    (e = change_below(x, &in, false, depth + 1)))
 			break;
 	}
 	tree_walk_fini(&walk);
 	return e == ERR_ABSENT ? OK : e;
+}
+
+static enum err
+change_sides(struct store *s, struct index_txn *txn, struct change *c,
+    const struct inode *dir, bool to_local, int64_t now)
+{
+	struct sides x = { .s = s, .txn = txn, .c = c, .now = now };
+	enum err e = change_below(&x, dir, to_local, 0);
+
+	sides_fini(&x);
+	return e;
 }
 
 /* Is `dir` inside `top`, or `top` itself? */
@@ -96,8 +171,33 @@ struct rename_op {
 	struct inode in, victim;
 	struct entry entry, over;
 	bool has_victim, victim_gone, one_dir;
+	bool local; /* what the entry becomes */
 	int64_t now;
 };
+
+/* A directory that was for messages gets a name that is not, or the other way
+ * round: what that is to the count. */
+static enum err
+recount(struct store *s, struct index_txn *txn, const struct inode *was,
+    const struct inode *is, int64_t *messages)
+{
+	struct tree_walk walk;
+	struct entry entry;
+	struct inode in;
+	enum err e;
+
+	if (was->data == is->data)
+		return OK;
+	tree_walk_init(&walk, s->tree, txn, is->ino, 0);
+	while (!(e = tree_walk_next(&walk, &entry))) {
+		if ((e = live_inode(s, txn, entry.ino, &in)))
+			break;
+		*messages += counts_as_message(is, &in, entry.local);
+		*messages -= counts_as_message(was, &in, entry.local);
+	}
+	tree_walk_fini(&walk);
+	return e == ERR_ABSENT ? OK : e;
+}
 
 /* Move `entry` to (to, name): inodes, records, counters.  The caller puts the
  * directories. */
@@ -106,15 +206,15 @@ move_entry(struct store *s, struct index_txn *txn, struct change *c,
     struct rename_op *op, const char *to_name)
 {
 	struct entry old = op->entry, *e = &op->entry;
-	struct inode *in = &op->in, *to = op->to;
-	bool is_dir = S_ISDIR(in->mode), local, was_scratch, scratch;
+	struct inode *in = &op->in, *to = op->to, was = op->in;
+	bool is_dir = S_ISDIR(in->mode), local = op->local;
+	bool was_scratch, scratch;
 	int64_t message = -(int64_t)counts_as_message(
 	    &op->from_dir, in, old.local);
 	enum err err;
 
 	set_name(e, to_name);
 	e->dir = to->ino;
-	local = entry_is_local(s, to, to_name, is_dir);
 	e->local = local;
 	/* Within a directory an entry keeps its cookie: see tree.h. */
 	if (!op->one_dir)
@@ -136,9 +236,13 @@ move_entry(struct store *s, struct index_txn *txn, struct change *c,
 
 	/* A directory's contents leave the log before it does, and enter it
 	 * after it has. */
-	if (is_dir && !old.local && !was_scratch && (local || scratch) &&
-	    (err = change_sides(s, txn, c, in, true, op->now, 0)))
-		return err;
+	if (is_dir && !old.local && !was_scratch) {
+		err = local || scratch
+		    ? change_sides(s, txn, c, &was, true, op->now)
+		    : recount(s, txn, &was, in, &message);
+		if (err)
+			return err;
+	}
 	if (!old.local && !local) {
 		record_move(c, ULOG_RENAME, in, old.dir, old.name, to->ino,
 		    to_name,
@@ -154,7 +258,7 @@ move_entry(struct store *s, struct index_txn *txn, struct change *c,
 		record_name(c, ULOG_LINK, in, to->ino, to_name, op->now);
 	}
 	if (is_dir && !local && !scratch && (old.local || was_scratch) &&
-	    (err = change_sides(s, txn, c, in, false, op->now, 0)))
+	    (err = change_sides(s, txn, c, in, false, op->now)))
 		return err;
 	message += counts_as_message(to, in, local);
 	change_count(c, in->owner, message);
@@ -190,6 +294,7 @@ exchange(struct store *s, struct change *c, struct rename_op *op)
 {
 	struct entry a = op->entry, b = op->over;
 	struct inode *x = &op->in, *y = &op->victim;
+	int64_t message = 0; /* a file and a directory may swap */
 
 	if (a.local != b.local || (S_ISDIR(x->mode) &&
 	    x->data != dir_purpose(s, b.name)) || (S_ISDIR(y->mode) &&
@@ -209,6 +314,11 @@ exchange(struct store *s, struct change *c, struct rename_op *op)
 	a.type = type_of(y->mode);
 	b.ino = x->ino;
 	b.type = type_of(x->mode);
+	message -= counts_as_message(&op->from_dir, x, a.local) +
+	    counts_as_message(op->to, y, b.local);
+	message += counts_as_message(&op->from_dir, y, a.local) +
+	    counts_as_message(op->to, x, b.local);
+	change_count(c, x->owner, message);
 	x->ctime_ns = y->ctime_ns = op->now;
 	touch_dir(&op->from_dir, op->now);
 	if (!op->one_dir)
@@ -265,6 +375,7 @@ rename_locked(struct store *s, struct index_txn *txn, struct change *c,
 	    op->to->nlink >= LINKS_MAX)
 		return ERR_MANY_LINKS;
 	op->now = store_now(s);
+	op->local = entry_is_local(s, op->to, to_name, S_ISDIR(op->in.mode));
 	if (flags & STORE_RENAME_EXCHANGE) {
 		if (S_ISDIR(op->victim.mode) &&
 		    ((e = is_below(s, txn, dir, op->victim.ino, &below)) ||
@@ -274,11 +385,14 @@ rename_locked(struct store *s, struct index_txn *txn, struct change *c,
 			return e;
 	} else {
 		if (op->has_victim) {
-			bool both = !op->over.local && !op->entry.local;
+			bool both = !op->over.local && !op->entry.local &&
+			    !op->local;
 
 			if ((e = check_victim(s, txn, op)))
 				return e;
-			/* A shared rename's record says that it replaces. */
+			/* A shared rename's record says that it replaces.
+			 * What stands there may be shared though what takes
+			 * its place is not: the list was another then. */
 			take_entry(c, op->to, &op->over, &op->victim,
 			    op->now, !both, &op->victim_gone);
 			change_drop_entry(c, &op->over);

@@ -431,6 +431,27 @@ make_room(struct staging *s)
 	return OK;
 }
 
+enum err
+staging_leave_base(struct staging *s)
+{
+	uint64_t pages = pages_of(s->below_size);
+	enum err e;
+
+	if (!s->base)
+		return OK;
+	for (uint64_t page = 0; page < pages; page++) {
+		if (source_of(s, page) == BELOW &&
+		    ((e = make_room(s)) || (e = staging_load_page(s, page))))
+			return e;
+		/* Soon there is nothing below that is the same. */
+		leaf_find(s, page)->same &=
+		    (uint16_t) ~(1u << page % LEAF_PAGES);
+	}
+	s->base = NULL;
+	s->below_size = 0;
+	return OK;
+}
+
 /* Have memory for the pages that off..end touches, loaded if they will be
  * covered in part only. */
 static enum err

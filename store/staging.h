@@ -4,7 +4,7 @@
  *   page in memory  ->  page in the page file  ->  the base  ->  zeros
  *
  * The base is what the file held before (its sealed content), read through a
- * function; a local-only file has none.  Page files are in "local/": what does
+ * function; a local-only file has none once it was kept.  Page files are in "local/": what does
  * not fit in memory is spilled to <ino hex>.spill, and what must outlive the
  * process (local-only files, written at each checkpoint) is kept in <ino hex>,
  * which nothing but staging_keep() changes.  Their slots are sealed one by
@@ -90,9 +90,9 @@ enum err staging_seek(
 uint64_t staging_allocated(const struct staging *s);
 
 /* Write every page to the page file and sync it: the file can be opened
- * again with staging_open_kept().  Only for files without a base.  A power
- * cut or an error in the middle damages no page: each is the old or the new
- * one. */
+ * again with staging_open_kept().  A base is read whole, and is not needed any
+ * more: a file that was in the log, and is local-only now.  A power cut or an
+ * error in the middle damages no page: each is the old or the new one. */
 enum err staging_keep(struct staging *s) MUST_CHECK;
 
 /* Grows with every change of bytes or size: whoever sealed what was there can

@@ -509,7 +509,8 @@ staging_keep(struct staging *s)
 	char name[NAME_MAX_BYTES];
 	enum err e;
 
-	assert(!s->base);
+	if ((e = staging_leave_base(s)))
+		return e;
 	if (is_kept(s))
 		return OK;
 	file_name(s->ino, "", name);

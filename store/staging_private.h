@@ -88,6 +88,9 @@ enum err staging_read_page(
     struct staging *s, uint64_t page, uint8_t out[STAGING_PAGE]) MUST_CHECK;
 /* Have a page in memory. */
 enum err staging_load_page(struct staging *s, uint64_t page) MUST_CHECK;
+/* Have every page beside the base, and be without one.  What is dirty, the
+ * bytes and the version are as they were. */
+enum err staging_leave_base(struct staging *s) MUST_CHECK;
 
 enum err staging_file_open_kept(struct staging *s) MUST_CHECK;
 void staging_file_close(struct staging *s);
