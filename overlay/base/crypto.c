@@ -13,6 +13,9 @@ _Static_assert(SIGN_PUBLIC_BYTES == crypto_sign_PUBLICKEYBYTES, "");
 _Static_assert(SIGN_SEED_BYTES == crypto_sign_SEEDBYTES, "");
 _Static_assert(SIGNATURE_BYTES == crypto_sign_BYTES, "");
 _Static_assert(SALT_BYTES == crypto_pwhash_SALTBYTES, "");
+_Static_assert(KEY_BYTES == crypto_scalarmult_SCALARBYTES, "");
+_Static_assert(DH_PUBLIC_BYTES == crypto_scalarmult_BYTES, "");
+_Static_assert(HASH64_BYTES == crypto_generichash_BYTES_MAX, "");
 
 enum err
 crypto_init(void)
@@ -119,6 +122,81 @@ sign_verify(const uint8_t public[SIGN_PUBLIC_BYTES], const void *bytes,
 	return crypto_sign_verify_detached(signature, bytes, len, public)
 	    ? ERR_BADSIG
 	    : OK;
+}
+
+void
+dh_key_from_secret(const uint8_t secret[KEY_BYTES], struct dh_key *out)
+{
+	int bad;
+
+	memmove(out->secret, secret, KEY_BYTES);
+	bad = crypto_scalarmult_base(out->public, out->secret);
+	assert(!bad);
+}
+
+enum err
+dh_agree(const struct dh_key *own, const uint8_t public[DH_PUBLIC_BYTES],
+    uint8_t out[KEY_BYTES])
+{
+	/* libsodium refuses the points of small order. */
+	return crypto_scalarmult(out, own->secret, public) ? ERR_MALFORMED : OK;
+}
+
+/* One BLAKE2b-512 of up to three pieces. */
+struct piece {
+	const void *bytes;
+	size_t len;
+};
+
+static void
+hash64_pieces(const struct piece *piece, unsigned pieces,
+    uint8_t out[HASH64_BYTES])
+{
+	crypto_generichash_state state;
+	int bad = crypto_generichash_init(&state, NULL, 0, HASH64_BYTES);
+
+	for (unsigned i = 0; i < pieces; i++)
+		if (piece[i].len)
+			bad |= crypto_generichash_update(
+			    &state, piece[i].bytes, piece[i].len);
+	bad |= crypto_generichash_final(&state, out, HASH64_BYTES);
+	assert(!bad);
+	sodium_memzero(&state, sizeof(state));
+}
+
+void
+hash64_bytes(const void *a, size_t a_len, const void *b, size_t b_len,
+    uint8_t out[HASH64_BYTES])
+{
+	const struct piece piece[] = { { a, a_len }, { b, b_len } };
+
+	hash64_pieces(piece, 2, out);
+}
+
+#define HMAC_BLOCK 128 /* BLAKE2b's */
+
+void
+hmac64_bytes(const uint8_t *key, size_t key_len, const void *a, size_t a_len,
+    const void *b, size_t b_len, uint8_t out[HASH64_BYTES])
+{
+	uint8_t pad[HMAC_BLOCK] = { 0 }, inner[HASH64_BYTES];
+	const struct piece first[] = { { pad, HMAC_BLOCK }, { a, a_len },
+		{ b, b_len } };
+	const struct piece second[] = { { pad, HMAC_BLOCK },
+		{ inner, HASH64_BYTES } };
+
+	if (key_len > HMAC_BLOCK)
+		hash64_bytes(key, key_len, NULL, 0, pad);
+	else if (key_len)
+		memcpy(pad, key, key_len);
+	for (unsigned i = 0; i < HMAC_BLOCK; i++)
+		pad[i] ^= 0x36;
+	hash64_pieces(first, 3, inner);
+	for (unsigned i = 0; i < HMAC_BLOCK; i++)
+		pad[i] ^= 0x36 ^ 0x5c;
+	hash64_pieces(second, 2, out);
+	sodium_memzero(pad, sizeof(pad));
+	sodium_memzero(inner, sizeof(inner));
 }
 
 enum err
