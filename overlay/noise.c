@@ -173,9 +173,8 @@ noise_writes(const struct noise *n)
 	return !noise_done(n) && (n->step % 2 == 0) == n->initiator;
 }
 
-/* Whose static key meets whose ephemeral key in es and se follows from who
- * writes the message: its writer's static key, its reader's ephemeral. */
-
+/* es and se are the same token twice: the static key of the message's writer
+ * meets the ephemeral key of its reader. */
 enum err
 noise_write(struct noise *n, const void *payload, size_t payload_len,
     uint8_t *out, size_t cap, size_t *len)

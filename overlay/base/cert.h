@@ -42,8 +42,11 @@ struct node_cert {
 	int64_t from_s, until_s; /* valid from <= now < until */
 };
 void node_cert_id(const struct node_cert *c, struct id *out);
+/* One label of a domain (keys.h, domain_check()); "" is none. */
+bool site_check(const char *site);
 
-/* Sign and encode; *len at most CERT_MAX. */
+/* Sign and encode; *len at most CERT_MAX.  The ring is the authority's, the
+ * site checked, and 0 <= from < until. */
 void node_cert_sign(const struct node_cert *c, const struct sign_key *authority,
     uint8_t out[CERT_MAX], size_t *len);
 /* Decode and verify against the ring.  ERR_MALFORMED; ERR_BADSIG: not of this
@@ -64,13 +67,16 @@ struct revocations {
 };
 void revocations_fini(struct revocations *r);
 bool revocations_has(const struct revocations *r, const struct id *node);
-/* ERR_RANGE: REVOKED_MAX; adding one twice is OK and changes nothing. */
+/* Add it and count `number` up.  ERR_RANGE: REVOKED_MAX; adding one twice is
+ * OK and changes nothing. */
 enum err revocations_add(
     struct revocations *r, const struct id *node) MUST_CHECK;
 /* *bytes is the caller's to free. */
 enum err revocations_sign(const struct ring *ring, const struct revocations *r,
     const struct sign_key *authority, uint8_t **bytes, size_t *len) MUST_CHECK;
-/* Decode, verify; *out is then the caller's to revocations_fini(). */
+/* Decode, verify; *out is then the caller's to revocations_fini().
+ * ERR_MALFORMED; ERR_BADSIG; ERR_DENIED: of another ring; ERR_NOMEM.  Whether
+ * it is newer than the list at hand is the caller's to see. */
 enum err revocations_open(const struct ring *ring, const uint8_t *bytes,
     size_t len, struct revocations *out) MUST_CHECK;
 
@@ -91,7 +97,8 @@ void invitation_sign(const struct invitation *inv,
     const struct sign_key *authority, char out[INVITE_TEXT_MAX]);
 /* Blank lines and CR before LF do not matter, nor what stands before and after
  * the marking lines (it may come by mail).  ERR_MALFORMED; ERR_BADSIG;
- * ERR_DENIED: expired.  *line: where the fault is, from 1, or 0. */
+ * ERR_DENIED: expired by more than CLOCK_SLACK_S.  *line: where the fault is,
+ * from 1; 0: in no one line (a wrong signature, an end that is missing). */
 enum err invitation_open(const char *text, size_t len, int64_t now_s,
     struct invitation *out, unsigned *line) MUST_CHECK;
 
