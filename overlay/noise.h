@@ -62,7 +62,8 @@ bool noise_done(const struct noise *n);
  * ERR_MALFORMED: the peer's key is of small order. */
 enum err noise_write(struct noise *n, const void *payload, size_t payload_len,
     uint8_t *out, size_t cap, size_t *len) MUST_CHECK;
-/* Read the next message; it is the peer's.  payload has room for len bytes.
+/* Read the next message; it is the peer's.  payload has room for what len
+ * leaves beside the keys and tags.
  * ERR_MALFORMED: too short, or a key of small order; ERR_BADSIG. */
 enum err noise_read(struct noise *n, const uint8_t *bytes, size_t len,
     uint8_t *payload, size_t *payload_len) MUST_CHECK;

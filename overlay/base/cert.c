@@ -107,14 +107,11 @@ verify(const struct ring *ring, const uint8_t *bytes, size_t len,
 }
 
 enum err
-node_cert_open(const struct ring *ring, int64_t now_s, const uint8_t *bytes,
-    size_t len, struct node_cert *out)
+node_cert_read(const uint8_t *bytes, size_t len, struct node_cert *out)
 {
-	const uint8_t *signature;
 	struct node_cert c;
 	size_t site;
 	struct rd r;
-	enum err e;
 
 	memset(&c, 0, sizeof(c));
 	if (len > CERT_MAX)
@@ -132,13 +129,28 @@ node_cert_open(const struct ring *ring, int64_t now_s, const uint8_t *bytes,
 	if (site > SITE_MAX)
 		return ERR_MALFORMED;
 	rd_bytes(&r, c.site, site);
-	signature = rd_take(&r, SIGNATURE_BYTES);
+	rd_take(&r, SIGNATURE_BYTES);
 	if (!rd_done(&r) || !times_can_be(c.from_s, c.until_s) ||
 	    strlen(c.site) != site || (site && !site_check(c.site)))
 		return ERR_MALFORMED;
+	*out = c;
+	return OK;
+}
+
+enum err
+node_cert_open(const struct ring *ring, int64_t now_s, const uint8_t *bytes,
+    size_t len, struct node_cert *out)
+{
+	struct node_cert c;
+	size_t body;
+	enum err e;
+
+	if ((e = node_cert_read(bytes, len, &c)))
+		return e;
 	if (!id_eq(&c.ring, &ring->id))
 		return ERR_DENIED;
-	if ((e = verify(ring, bytes, len - SIGNATURE_BYTES, signature)))
+	body = len - SIGNATURE_BYTES;
+	if ((e = verify(ring, bytes, body, bytes + body)))
 		return e;
 	if (now_s < c.from_s - CLOCK_SLACK_S ||
 	    now_s >= c.until_s + CLOCK_SLACK_S)

@@ -14,4 +14,9 @@
 /* 9999-12-31T23:59:59Z: four digits tell the year, and no sum overflows. */
 #define TIME_S_MAX INT64_C(253402300799)
 
+/* What a certificate says, believed by nobody: to tell why one was refused.
+ * ERR_MALFORMED. */
+enum err node_cert_read(
+    const uint8_t *bytes, size_t len, struct node_cert *out) MUST_CHECK;
+
 #endif
