@@ -12,7 +12,6 @@
  * directories only what no folder is likely to be called. */
 #include "fs/maildir.h"
 
-#include <fnmatch.h>
 #include <string.h>
 
 /* A name matches if it begins with `begin` and ends with `end` (both do not
@@ -79,11 +78,7 @@ static const struct pattern local_dirs[] = {
 	WHOLE(".hcache"),
 };
 
-#define ADDED_MAX 32
-#define ADDED_BYTES 128
-
-static char added[ADDED_MAX][ADDED_BYTES];
-static unsigned added_count;
+static struct local_names added; /* the home's own */
 
 static bool
 matches(const struct pattern *p, const char *name, size_t len)
@@ -114,9 +109,8 @@ maildir_is_local(void *arg, const char *dir_name, const char *name, bool is_dir)
 	(void)arg;
 	if (strcmp(dir_name, "tmp") == 0)
 		return true;
-	for (unsigned i = 0; i < added_count; i++)
-		if (fnmatch(added[i], name, 0) == 0)
-			return true;
+	if (local_names_have(&added, name, is_dir))
+		return true;
 	if (is_dir)
 		return in_list(
 		    local_dirs, sizeof(local_dirs) / sizeof(*local_dirs), name);
@@ -124,15 +118,10 @@ maildir_is_local(void *arg, const char *dir_name, const char *name, bool is_dir)
 	    local_files, sizeof(local_files) / sizeof(*local_files), name);
 }
 
-bool
-maildir_local_add(const char *pattern)
+void
+maildir_local_set(const struct local_names *l)
 {
-	size_t len = strlen(pattern);
-
-	if (added_count == ADDED_MAX || len == 0 || len >= ADDED_BYTES)
-		return false;
-	memcpy(added[added_count++], pattern, len + 1);
-	return true;
+	added = *l;
 }
 
 /* The field's number if it is "K=" and digits to its end, else 0. */

@@ -3,6 +3,8 @@
 #ifndef POST_FS_MAILDIR_H
 #define POST_FS_MAILDIR_H
 
+#include "fs/local_names.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,12 +13,12 @@
  * here but never in the log?  Everything in tmp/, Dovecot's indexes, caches,
  * uidlists and locks, Mutt's header caches, notmuch's and mu's databases,
  * editors' swap files.  The list is at the top of maildir.c, documented in
- * LAYOUT.md, and can be extended by maildir_local_add() before threads run.
- * Fits struct store_env's is_local. */
+ * LAYOUT.md; a home's own comes to it.  Fits struct store_env's is_local. */
 bool maildir_is_local(
     void *arg, const char *dir_name, const char *name, bool is_dir);
-/* A further fnmatch(3) pattern; false if there are too many. */
-bool maildir_local_add(const char *pattern);
+/* The home's own list, copied, in place of the one before (none at first).
+ * Before threads run. */
+void maildir_local_set(const struct local_names *l);
 
 /* A message's name, taken apart: UNIQUE[,S=size][,W=size][...][:2,FLAGS]. */
 struct maildir_name {

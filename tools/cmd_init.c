@@ -123,7 +123,7 @@ what_is_in_the_way(const char *dir, char other[256])
 	static const char *const ours[] = { ".", "..", HOME_FORMAT,
 		HOME_KEYS ".new", HOME_LOCK, HOME_CONTROL, HOME_LOG,
 		HOME_LOG ".1", "packs", "journal", "local", HOME_INDEX,
-		"lost+found" };
+		HOME_NAMES, "lost+found" };
 	DIR *d = opendir(dir);
 	struct dirent *e;
 
@@ -228,7 +228,8 @@ new_keys(struct init *in)
 	enum err e;
 	int status;
 
-	if ((status = make_places(in)) || (status = home_lock(&in->home, 0)))
+	if ((status = home_read_names(&in->home)) ||
+	    (status = make_places(in)) || (status = home_lock(&in->home, 0)))
 		return status;
 	if ((in->ask || passphrase_named(in->c)) &&
 	    (status = passphrase_read(in->c, true, &in->secret)))
@@ -244,7 +245,8 @@ old_keys(struct init *in)
 	struct user_keys *u;
 	int status;
 
-	if ((status = home_lock(&in->home, 0)) ||
+	if ((status = home_read_names(&in->home)) ||
+	    (status = home_lock(&in->home, 0)) ||
 	    (status = home_read_keys(&in->home, in->c, &in->secret)))
 		return status;
 	u = home_keys_find(in->home.keys, in->address);

@@ -264,6 +264,7 @@ repair(struct common *c, bool force, struct result *r, bool *rebuilt,
 
 	if ((status = home_find(&h, c)) == STATUS_DONE &&
 	    (status = home_lock(&h, 0)) == STATUS_DONE &&
+	    (status = home_read_names(&h)) == STATUS_DONE &&
 	    (status = home_read_keys(&h, c, NULL)) == STATUS_DONE &&
 	    (status = open_or_rebuild(&h, force, r, rebuilt)) == STATUS_DONE)
 		return asker_of_home(&h, out);

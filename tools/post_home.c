@@ -2,6 +2,7 @@
 
 #include "fs/maildir.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -326,6 +327,74 @@ home_write_keys(struct home *h, const char *passphrase)
 	return status;
 }
 
+static int
+parse_names(const char *path, const char *text, size_t len)
+{
+	struct local_names_fault fault;
+	struct local_names *names;
+	int status = STATUS_DONE;
+	enum err e;
+
+	if (len > LOCAL_NAMES_FILE_MAX)
+		return fail(STATUS_FAILED,
+		    "%s: is longer than 64 KiB: shorten its comments", path);
+	names = calloc(1, sizeof(*names));
+	e = names ? local_names_read(text, len, names, &fault) : ERR_NOMEM;
+	if (e == ERR_MALFORMED)
+		status = fail(STATUS_FAILED, "%s: line %u: %s: %s", path,
+		    fault.line, fault.why, fault.mend);
+	else if (e)
+		status =
+		    fail(err_status(e), "%s: out of memory: free some", path);
+	else
+		maildir_local_set(names);
+	free(names);
+	return status;
+}
+
+int
+home_read_names(struct home *h)
+{
+	const struct local_names none = { 0 };
+	char path[PATH_MAX], *text;
+	struct stat st;
+	size_t len = 0;
+	int fd, status;
+
+	if (!text_format(path, sizeof(path), "%s/" HOME_NAMES, h->dir))
+		return fail(STATUS_FAILED,
+		    "%s: path is too long: choose a "
+		    "shorter one with --home DIR",
+		    h->dir);
+	h->names_read = true;
+	/* Not to wait for the other end of a fifo. */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 && errno == ENOENT) {
+		maildir_local_set(&none);
+		return STATUS_DONE;
+	}
+	text = malloc(LOCAL_NAMES_FILE_MAX + 1);
+	if (fd < 0 || fstat(fd, &st))
+		status = fail(STATUS_FAILED,
+		    "%s: %s: check its owner and mode", path, strerror(errno));
+	else if (!S_ISREG(st.st_mode))
+		status = fail(STATUS_FAILED,
+		    "%s: is not a file: put one in its place, or remove it",
+		    path);
+	else if (!text)
+		status =
+		    fail(STATUS_AGAIN, "%s: out of memory: free some", path);
+	else if (!fd_read_all(fd, text, LOCAL_NAMES_FILE_MAX + 1, &len))
+		status = fail(STATUS_FAILED, "%s: %s: check the disk", path,
+		    strerror(errno));
+	else
+		status = parse_names(path, text, len);
+	free(text);
+	if (fd >= 0)
+		close(fd);
+	return status;
+}
+
 static int64_t
 env_now_ns(void *arg)
 {
@@ -336,6 +405,7 @@ env_now_ns(void *arg)
 void
 home_env(struct home *h)
 {
+	assert(h->names_read); /* or what is local is the built-in list's */
 	h->env = (struct store_env){
 		.now_ns = env_now_ns,
 		.disk = h->disk,
@@ -412,6 +482,7 @@ home_open(struct home *h, const struct common *c)
 	int status;
 
 	if ((status = home_lock(h, 0)) == STATUS_DONE &&
+	    (status = home_read_names(h)) == STATUS_DONE &&
 	    (status = home_read_keys(h, c, NULL)) == STATUS_DONE &&
 	    (status = home_open_parts(h)) == STATUS_DONE)
 		status = home_open_store(h);

@@ -7,6 +7,7 @@
  *   control    the daemon's socket (control.h), while it runs
  *   log        what the daemon has to say, at most LOG_MAX bytes, then log.1
  *   packs, journal, local, index     the store's
+ *   local-names  names that stay on this node (fs/local_names.h); need not be
  *
  * One process at a time has the store open: a mounted home is asked through
  * its socket (post_ask.h).  Functions that return int return an exit status
@@ -25,6 +26,7 @@
 #define HOME_CONTROL "control"
 #define HOME_LOG "log"
 #define HOME_INDEX "index"
+#define HOME_NAMES "local-names"
 
 struct home {
 	char dir[PATH_MAX]; /* resolved */
@@ -35,6 +37,7 @@ struct home {
 	struct index *index;
 	struct store *store; /* NULL: not open */
 	struct store_env env;
+	bool names_read; /* home_read_names() was */
 };
 
 /* Which directory is meant: --home, POST_HOME, or the default (/var/lib/post
@@ -58,6 +61,11 @@ int home_read_keys(
     struct home *h, const struct common *c, struct secret *secret);
 /* Write them so that either the old or the new file is there. */
 int home_write_keys(struct home *h, const char *passphrase);
+
+/* Read the home's own list of local-only names, if there is one, and go by it
+ * from now on: whoever opens the store does that first, and changes nothing
+ * before. */
+int home_read_names(struct home *h);
 
 /* What the store is given: the real clock, and the disk and index of h. */
 void home_env(struct home *h);

@@ -126,6 +126,48 @@ check 'umount takes a dead daemon'\''s mount away' ends_with 0 post umount "$MNT
 check '-o ro mounts read-only' ends_with 0 post mount -o ro "$MNT"
 check_refused '... so that nothing can be written' 'Read-only' touch "$M/x"
 check 'umount' ends_with 0 post umount "$MNT"
+
+# ---- the home's own local-only names ---------------------------------------
+
+names=$H/local-names
+in_log() { post log --user "$ADDRESS" | grep -q "$1"; }
+not_in_log() { ! in_log "$1"; }
+printf '# ours\n\n*.idx\nplaces.d/\n' > "$names"
+check 'a home with a list of local-only names is mounted' ends_with 0 \
+	post mount "$MNT"
+: > "$M/a.idx"
+mkdir "$M/places.d" "$M/b.idx"
+: > "$M/places.d/inner"
+check '... and they are not in the log' not_in_log 'a\.idx\|places\.d\|inner'
+check '... what the list does not name is' in_log 'b\.idx'
+check 'umount' ends_with 0 post umount "$MNT"
+printf '*.jdx\n/etc/passwd\n' > "$names"
+for verb in "mount $MNT" 'import /dev/null' 'export /nowhere' status log scrub \
+	'scrub --repair' 'scrub --repair --rebuild' \
+	'init --user carol@home.example'; do
+	before=$(cd "$H" && find . -type f ! -name lock -exec cksum {} + | sort)
+	check "a bad line is refused by $verb" ends_with 1 post $verb
+	check '... which names it' grep -q \
+		"^post: $names: line 2: has a '/' before its end: give a name" \
+		"$T/err"
+	check '... and nothing is changed' same "$before" \
+		"$(cd "$H" && find . -type f ! -name lock -exec cksum {} + | sort)"
+done
+printf '*.jdx\n' > "$names"
+check 'with another list' ends_with 0 post mount "$MNT"
+check 'what was local is there and stays so' not_in_log 'a\.idx\|places\.d'
+mv "$M/a.idx" "$M/c.idx"
+check '... until it is renamed' in_log 'create .*c\.idx'
+: > "$M/d.jdx"
+rm "$M/c.idx" "$M/d.jdx"
+rm -r "$M/places.d" "$M/b.idx"
+check 'what is removed was in the log, or was not' in_log 'unlink .*c\.idx'
+check '... ' not_in_log 'd\.jdx\|places\.d'
+check 'umount' ends_with 0 post umount "$MNT"
+rm "$names"
+mkdir "$names"
+check 'a list that is a directory is refused' ends_with 1 post status
+rmdir "$names"
 check '-o subtree shows a part' ends_with 0 \
 	post mount -o "subtree=$ADDRESS/Maildir" "$MNT"
 check '... as the root' test -d "$MNT/cur"

@@ -156,23 +156,26 @@ messages_lie_in_cur_and_new(void **state)
 }
 
 static void
-patterns_can_be_added_but_not_without_bound(void **state)
+a_home_adds_names_of_its_own_and_takes_them_back(void **state)
 {
-	char name[32], endless[200];
-	unsigned n = 0;
+	static const char text[] = "*.cache\nindex.d/\n";
+	struct local_names_fault fault;
+	struct local_names list, none = { 0 };
 
 	(void)state;
+	assert_int_equal(
+	    local_names_read(text, strlen(text), &list, &fault), OK);
 	assert_false(file_is_local("notes.cache"));
-	assert_true(maildir_local_add("*.cache"));
+	maildir_local_set(&list);
 	assert_true(file_is_local("notes.cache"));
-	memset(endless, 'a', sizeof(endless) - 1);
-	endless[sizeof(endless) - 1] = '\0';
-	assert_false(maildir_local_add(endless));
-	assert_false(maildir_local_add(""));
-	do
-		snprintf(name, sizeof(name), "pattern%u", n++);
-	while (n < 1000 && maildir_local_add(name));
-	assert_true(n > 1 && n < 1000);
+	assert_false(dir_is_local("notes.cache"));
+	assert_true(dir_is_local("index.d"));
+	assert_true(file_is_local("dovecot.index"));
+	/* A directory's purpose is not a matter of this list. */
+	assert_false(maildir_is_local(NULL, "index.d", "", false));
+	maildir_local_set(&none);
+	assert_false(file_is_local("notes.cache"));
+	assert_true(file_is_local("dovecot.index"));
 }
 
 int
@@ -190,7 +193,8 @@ main(void)
 		cmocka_unit_test(a_size_that_is_no_number_counts_as_absent),
 		cmocka_unit_test(flags_and_sizes_do_not_make_another_message),
 		cmocka_unit_test(messages_lie_in_cur_and_new),
-		cmocka_unit_test(patterns_can_be_added_but_not_without_bound),
+		cmocka_unit_test(
+		    a_home_adds_names_of_its_own_and_takes_them_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
