@@ -1,65 +1,15 @@
 /* What becomes of a content when memory, the sink or the source fails. */
+#include "tests/lib/alloc.h"
 #include "tests/lib/mails.h"
 #include "tests/lib/mem_blocks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
-
-/* ---- memory that runs out ----------------------------------------------- */
-
-/* Under a sanitizer the allocator is its own and can not be taken over. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OWN_MALLOC 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define OWN_MALLOC 0
-#endif
-#endif
-#ifndef OWN_MALLOC
-#define OWN_MALLOC 1
-#endif
-
-static _Atomic uint64_t fail_at; /* the nth from now; 0: never */
-static _Atomic bool struck;
-
-#if OWN_MALLOC
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t each);
-void *__libc_realloc(void *p, size_t n);
-
-static bool
-strikes(void)
-{
-	if (!fail_at || --fail_at)
-		return false;
-	struck = true;
-	return true;
-}
-
-void *
-malloc(size_t n)
-{
-	return strikes() ? NULL : __libc_malloc(n);
-}
-
-void *
-calloc(size_t n, size_t each)
-{
-	return strikes() ? NULL : __libc_calloc(n, each);
-}
-
-void *
-realloc(void *p, size_t n)
-{
-	return strikes() ? NULL : __libc_realloc(p, n);
-}
-#endif
 
 static const struct key secrets[2] = { { { 1 } }, { { 2 } } };
 
@@ -128,9 +78,10 @@ the_nth_allocation_that_fails_is_reported(void **state)
 	size_t len;
 	uint8_t *mail, *buf;
 	uint64_t n = 0;
+	bool struck;
 
 	(void)state;
-	if (!OWN_MALLOC) {
+	if (!alloc_can_fail()) {
 		printf("skipped: the sanitizer owns the allocator\n");
 		skip();
 	}
@@ -141,10 +92,10 @@ the_nth_allocation_that_fails_is_reported(void **state)
 		struct mem_blocks *blocks = mem_blocks_new();
 		enum err e;
 
-		struck = false;
-		fail_at = ++n;
+		alloc_fail_at(++n);
 		e = store_and_read(mail, len, blocks, buf);
-		fail_at = 0;
+		struck = alloc_failed();
+		alloc_fail_at(0);
 		/* (a cache without room for an entry reads all the same) */
 		if (e) {
 			assert_int_equal(e, ERR_NOMEM);
