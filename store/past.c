@@ -131,7 +131,7 @@ node_find(const struct past *p, uint64_t number)
 }
 
 enum err
-node_new(struct past *p, uint64_t number, uint32_t mode, struct node **out)
+past_node_new(struct past *p, uint64_t number, uint32_t mode, struct node **out)
 {
 	struct node *n = arena_take(p, sizeof(*n));
 	enum err e;
@@ -536,7 +536,7 @@ past_new(const struct id *own, unsigned logs, size_t limit, struct past **out)
 	p->many = logs > 1;
 	p->limit = limit;
 	p->stats.memory = sizeof(*p);
-	if ((e = node_new(p, ULOG_ROOT, S_IFDIR | 0700, &p->root))) {
+	if ((e = past_node_new(p, ULOG_ROOT, S_IFDIR | 0700, &p->root))) {
 		past_free(p);
 		return e;
 	}

@@ -183,7 +183,7 @@ make_lost(struct past *p, uint64_t number, int64_t now, struct node **out)
 	    (unsigned long long)(number & ULOG_NUMBER_MAX));
 
 	assert(len > 0 && (size_t)len < sizeof(name));
-	if ((e = node_new(p, number, S_IFDIR | 0700, &n)))
+	if ((e = past_node_new(p, number, S_IFDIR | 0700, &n)))
 		return e;
 	n->mtime_ns = n->ctime_ns = n->btime_ns = now;
 	n->uid = p->root->uid;
@@ -310,7 +310,7 @@ apply_create(
 		n->gid = r->gid;
 		return node_add_alias(p, n, o->object);
 	}
-	if ((e = node_new(p, o->object, r->mode, &n)) ||
+	if ((e = past_node_new(p, o->object, r->mode, &n)) ||
 	    (e = set_created(p, n, r)))
 		return e;
 	touch(dir, r->time_ns);

@@ -92,7 +92,7 @@ struct past {
 /* Dead or alive, by either number; NULL if there never was one. */
 struct node *node_find(const struct past *p, uint64_t number);
 /* A dead one, without a name; its directory, if it is one, is empty. */
-enum err node_new(struct past *p, uint64_t number, uint32_t mode,
+enum err past_node_new(struct past *p, uint64_t number, uint32_t mode,
     struct node **out) MUST_CHECK;
 enum err node_set_content(struct past *p, struct node *n, uint64_t size,
     const struct content *c) MUST_CHECK;
