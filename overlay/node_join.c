@@ -31,16 +31,16 @@ has_id(const struct peer *p)
 
 /* ---- contacts ----------------------------------------------------------- */
 
-void
-join_through(struct node *n, const struct peer *p, const struct id *key)
+static void
+send_join(struct node *n, const struct peer *p, unsigned tries)
 {
 	struct msg_route m = {
 		.service = SERVICE_JOIN,
 		.hops = 1,
-		.tries = n->seeks < 255 ? (uint8_t)n->seeks : 255,
+		.tries = (uint8_t)tries,
 		.nonce = node_nonce(n),
 		.request = node_nonce(n),
-		.key = *key,
+		.key = n->config.self.id,
 		.origin = n->config.self,
 	};
 	uint8_t frame[256];
@@ -49,6 +49,35 @@ join_through(struct node *n, const struct peer *p, const struct id *key)
 	if (!msg_route_encode(&m, frame, sizeof(frame), &len))
 		assert(!"a request to join fits");
 	out_frame(n, p, frame, len);
+}
+
+static void
+join_through(struct node *n, const struct peer *p)
+{
+	send_join(n, p, n->seeks < 200 ? n->seeks : 200);
+}
+
+bool
+join_ask_place(struct node *n)
+{
+	unsigned count = routing_table_count(n->table);
+
+	if (count == 0)
+		return false;
+	count = (unsigned)rng_below(&n->rng, count);
+	for (unsigned r = 0; r < routing_table_rows(n->table); r++) {
+		for (unsigned d = 0; d < ID_BASE; d++) {
+			const struct routing_entry *e =
+			    routing_table_cell(n->table, r, d);
+
+			if (!e || count-- != 0)
+				continue;
+			if (known_is_usable(n, &e->peer.id))
+				send_join(n, &e->peer, JOIN_PLACE_ONLY);
+			return true;
+		}
+	}
+	return false;
 }
 
 static bool
@@ -76,7 +105,7 @@ join_contact(struct node *n, const struct peer *p)
 	} else if (n->stage == STAGE_JOINED && !there) {
 		/* Perhaps another part of our ring: our place in it. */
 		if (has_id(p))
-			join_through(n, p, &n->config.self.id);
+			join_through(n, p);
 		else
 			out_act(n, NODE_ACT_CONNECT, p);
 	}
@@ -92,7 +121,7 @@ seek(struct node *n)
 		return;
 	c = &n->contact[n->contact_at++ % n->contact_n];
 	if (c->has_id)
-		join_through(n, &c->peer, &n->config.self.id);
+		join_through(n, &c->peer);
 	else
 		out_act(n, NODE_ACT_CONNECT, &c->peer);
 	n->seek_us =
@@ -144,7 +173,7 @@ join_link_up(struct node *n, const struct peer *p)
 		c->peer.id = p->id;
 		c->has_id = true;
 		if (n->stage == STAGE_SEEKING || n->stage == STAGE_JOINED)
-			join_through(n, p, &n->config.self.id);
+			join_through(n, p);
 	}
 	if (k && k->dead_us && !k->gone)
 		known_probe(n, k);
@@ -175,13 +204,14 @@ join_link_failed(struct node *n, const struct peer *p)
 /* ---- others that join --------------------------------------------------- */
 
 void
-join_pass(struct node *n, const struct peer *origin, bool home)
+join_pass(struct node *n, const struct transit *t, bool home)
 {
+	const struct peer *origin = &t->origin;
 	unsigned row = id_shared_digits(&n->config.self.id, &origin->id);
 
 	if (row == ID_DIGITS)
 		return; /* our own, come round */
-	if (routing_table_count(n->table))
+	if (routing_table_count(n->table) && t->tries != JOIN_PLACE_ONLY)
 		table_send(n, origin, row, false, CELLS_ASK_NONE, 0);
 	if (home)
 		leaves_send(n, origin, false, 0);

@@ -284,7 +284,8 @@ probe_failed(struct node *n, struct known *k)
 	known_dead(n, k);
 }
 
-/* All that are newly dead, and a quarter of the rest. */
+/* All that are newly dead, and a quarter of the rest.  And now and then, is
+ * our place where we think?  A part may have closed its ring without us. */
 static void
 heal(struct node *n)
 {
@@ -298,6 +299,9 @@ heal(struct node *n)
 			continue;
 		known_probe(n, k);
 	}
+	if (n->stage == STAGE_JOINED &&
+	    (leaf_set_is_whole_ring(n->leaves) || rng_below(&n->rng, 4) == 0))
+		(void)join_ask_place(n);
 }
 
 void
@@ -330,7 +334,7 @@ known_deadline(const struct node *n)
 			at = min_us(at, k->ghost_us);
 		dead |= k->dead_us && k->was_leaf;
 	}
-	if (dead)
+	if (dead || routing_table_count(n->table))
 		at = min_us(at, n->heal_us);
 	if (n->known_n)
 		at = min_us(at, n->prune_us);

@@ -374,7 +374,9 @@ lease_beat(
 	side = side_asked(n, &k->peer.id, m.nonce, &back);
 	if (m.grant)
 		granted(n, &k->peer.id, &m);
-	if (m.digest != k->digest && n->now_us - k->asked_us >= DIGEST_GAP_US &&
+	if (n->now_us - k->asked_us >=
+		(m.digest != k->digest ? DIGEST_GAP_US : DEAD_RETRY_US) &&
+	    (m.digest != k->digest || k->unsettled) &&
 	    leaf_set_find(n->leaves, &k->peer.id)) {
 		k->asked_us = n->now_us;
 		leaves_send(n, &k->peer, true, 0);

@@ -14,7 +14,7 @@
 #include <assert.h>
 
 #define ASK_GAP_US NODE_SECOND /* between two questions to one peer */
-#define REPAIR_US (2 * NODE_SECOND)
+#define REPAIR_US (2 * NODE_SECOND) /* between tries to find our piece */
 
 bool
 node_is_between(const struct node *n, enum side side, const struct id *x,
@@ -205,13 +205,20 @@ leaves_remove(struct node *n, struct known *k)
 	}
 }
 
-/* A side is short: its furthest member knows who follows.  None is left at
- * all on a side of what was a large ring: the table leads there. */
+/* A side is short: its furthest member knows who follows.  If most are gone at
+ * once the ring is torn where we are; those in the table may know the piece
+ * that we belong to. */
 static void
 repair(struct node *n)
 {
-	if (n->stage == STAGE_LEFT || leaf_set_count(n->leaves) == 0)
-		return;
+	if (leaf_set_count(n->leaves) < n->config.leaf_half &&
+	    n->stage == STAGE_JOINED && join_ask_place(n) && n->repairs < 8) {
+		n->repair_us =
+		    n->now_us + node_jitter(n, REPAIR_US << n->repairs / 2);
+		n->repairs++;
+	} else {
+		n->repairs = 0;
+	}
 	for (unsigned s = 0; s < 2; s++) {
 		unsigned count = leaf_set_side(n->leaves, s);
 		const struct peer *p =
@@ -316,8 +323,11 @@ leaves_got(
 		leaves_consider(n, &k->peer);
 	if (!m.ask && m.nonce)
 		lease_answer(n, &k->peer.id, &m);
-	for (unsigned i = 0; i < (unsigned)m.left + m.right; i++)
+	k->unsettled = false;
+	for (unsigned i = 0; i < (unsigned)m.left + m.right; i++) {
 		leaves_consider(n, &m.peer[i]);
+		k->unsettled |= leaf_set_wants(n->leaves, &m.peer[i].id);
+	}
 	look_at_omitted(n, &k->peer, &m);
 	if (n->stage == STAGE_SEEKING)
 		n->stage = STAGE_PROBING;

@@ -85,6 +85,7 @@ struct known {
 	bool ready; /* as it last said */
 	bool was_leaf; /* worth trying again when dead */
 	bool gone; /* said goodbye */
+	bool unsettled; /* it listed one that we want and could not get */
 	bool revoked;
 	uint8_t tries, malformed;
 	uint32_t rtt_us, dev_us; /* 0: not measured */
@@ -178,6 +179,7 @@ struct node {
 	bool leaves_changed, recheck;
 	struct gap gap[2];
 	uint64_t repair_us;
+	unsigned repairs; /* one after another */
 
 	struct known **known;
 	unsigned known_n, known_cap;
@@ -297,14 +299,17 @@ void join_link_up(struct node *n, const struct peer *p);
 void join_link_failed(struct node *n, const struct peer *p);
 void join_start(struct node *n);
 /* JOIN reached us: tell its origin what we know; `home`: and our leaf set. */
-void join_pass(struct node *n, const struct peer *origin, bool home);
+#define JOIN_PLACE_ONLY 255u /* tries: no rows are wanted */
+void join_pass(struct node *n, const struct transit *t, bool home);
 /* At the end of a step: has the stage changed, are we ready? */
 void join_check(struct node *n);
 void join_timers(struct node *n);
 uint64_t join_deadline(const struct node *n);
 void join_slept(struct node *n);
 void join_leave(struct node *n);
-void join_through(struct node *n, const struct peer *p, const struct id *key);
+/* Where would we be, asked of the others: by way of some entry of the table.
+ * False: there is none. */
+bool join_ask_place(struct node *n);
 
 /* ---- node_leaves.c ------------------------------------------------------ */
 

@@ -13,8 +13,8 @@
  *     writer directly within two beats, only a PING or PONG is taken;
  *   - a PONG, or LEAVES as an answer, counts only with the nonce that we
  *     asked with; everything but such a question and its answer is taken
- *     only from the relay that we chose ourselves after the direct way had
- *     failed (a detour);
+ *     only after the direct way had failed for us, too, and a relay had
+ *     brought an answer (a detour);
  *   - rows of tables, revocations and goodbyes do not travel so. */
 #include "overlay/node_private.h"
 
@@ -190,8 +190,8 @@ pass_on(struct node *n, const struct id *to, const uint8_t *frame, size_t len)
 
 /* Is what it brought to be taken? */
 static bool
-is_believed(struct node *n, const struct known *k, const struct id *via,
-    enum message_kind kind, const uint8_t *frame, size_t len)
+is_believed(struct node *n, const struct known *k, enum message_kind kind,
+    const uint8_t *frame, size_t len)
 {
 	const struct detour *d = relay_detour(n, &k->peer.id);
 	struct msg_leaves m;
@@ -201,7 +201,7 @@ is_believed(struct node *n, const struct known *k, const struct id *via,
 	if (k->heard_us && n->now_us - k->heard_us < 2 * n->config.beat_us)
 		return false; /* it speaks for itself */
 	if (d)
-		return id_eq(&d->via, via) || kind == MSG_ROUTE_ACK;
+		return true; /* by whatever relay it chose for its part */
 	if (kind != MSG_LEAVES || msg_leaves_decode(frame, len, &m))
 		return false;
 	return m.ask || (m.nonce && k->probing && m.nonce == k->nonce);
@@ -239,7 +239,7 @@ relay_got(
 	o.peer.id = m.from;
 	k = known_get(n, &o.peer);
 	if (!k || k->revoked || k->gone ||
-	    !is_believed(n, k, &from->id, kind, m.frame, m.frame_len))
+	    !is_believed(n, k, kind, m.frame, m.frame_len))
 		return OK;
 	o.peer = k->peer;
 	/* The answer that we asked for through others: that is the way now. */

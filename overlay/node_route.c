@@ -221,7 +221,7 @@ transit_step(struct node *n, struct transit *t)
 		struct peer to = *next; /* asking may move what it points to */
 
 		if (join)
-			join_pass(n, &t->origin, false);
+			join_pass(n, t, false);
 		t->held = false;
 		t->nonce = node_nonce(n);
 		t->to = to.id;
@@ -231,7 +231,7 @@ transit_step(struct node *n, struct transit *t)
 		return false;
 	}
 	if (join) {
-		join_pass(n, &t->origin, true);
+		join_pass(n, t, true);
 		return true;
 	}
 	if (t->hops >= ROUTE_HOPS_MAX && leaf_set_nearest(n->leaves, &t->key))
