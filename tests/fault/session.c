@@ -72,11 +72,12 @@ watched_calloc(size_t count, size_t size)
 static void
 watched_free(void *p)
 {
-	union block *b = (union block *)p - 1;
 	const uint8_t *bytes = p;
+	union block *b;
 
 	if (!p)
 		return;
+	b = (union block *)p - 1;
 	for (size_t i = 0; i < b->size; i++)
 		assert_int_equal(bytes[i], 0);
 	given_back++;

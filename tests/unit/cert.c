@@ -53,9 +53,9 @@ sign_raw(const struct sign_key *key, const char *label, size_t label_len,
 static void
 a_certificate_comes_back_as_it_was(void **state)
 {
-	static const char *const sites[] = { "", "a", "cellar",
-		"a-site-label-of-the-most-bytes-that-one-can-have-63-of-them-"
-		"all" };
+	static const char longest[] = "a-site-label-of-the-most-bytes-"
+				      "that-one-can-have-63-of-them-all";
+	static const char *const sites[] = { "", "a", "cellar", longest };
 	uint8_t bytes[CERT_MAX];
 	struct node_cert c, got;
 	struct sign_key key;
