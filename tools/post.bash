@@ -4,7 +4,7 @@
 _post() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
 	local verbs="init mount umount status log import export scrub doctor
-		help"
+		sim help"
 	local common="--home --passphrase-fd --passphrase-command
 		--passphrase-file --help --version"
 	local verb= options= i
@@ -20,7 +20,7 @@ _post() {
 	--home)
 		COMPREPLY=($(compgen -d -- "$cur"))
 		return ;;
-	--passphrase-file | --mbox)
+	--passphrase-file | --mbox | --trace)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
 	--passphrase-command)
@@ -30,6 +30,15 @@ _post() {
 		COMPREPLY=($(compgen -u -- "$cur"))
 		return ;;
 	--user | --folder | --max | --path | --passphrase-fd)
+		return ;;
+	--nodes | --seed | --hours | --minutes | --session | --lookups | \
+	    --loss | --broken | --leaf-half)
+		return ;;
+	--topology)
+		COMPREPLY=($(compgen -W "torus transit" -- "$cur"))
+		return ;;
+	--faults)
+		COMPREPLY=($(compgen -W "random usual" -- "$cur"))
 		return ;;
 	-o)
 		COMPREPLY=($(compgen -W "allow_other ro subtree= home=
@@ -47,6 +56,9 @@ _post() {
 	export)	options="--user --folder --mbox --no-status --quiet" ;;
 	scrub)	options="--path --repair --rebuild --json" ;;
 	doctor)	options="--json" ;;
+	sim)	options="--nodes --seed --hours --minutes --session --lookups
+			--loss --broken --leaf-half --topology --faults --trace
+			--json" ;;
 	help)	COMPREPLY=($(compgen -W "$verbs" -- "$cur"))
 		return ;;
 	esac
@@ -54,6 +66,8 @@ _post() {
 	-*)	COMPREPLY=($(compgen -W "$options $common" -- "$cur")) ;;
 	*)	case $verb in
 		mount)	COMPREPLY=($(compgen -d -- "$cur")) ;;
+		sim)	COMPREPLY=($(compgen -W "$(post sim list 2>/dev/null |
+				awk '{ print $1 }') list" -- "$cur")) ;;
 		umount)	COMPREPLY=($(compgen -W "$(awk '$3 == "fuse.post" {
 				print $2 }' /proc/mounts)" -- "$cur")) ;;
 		import | export)

@@ -27,6 +27,8 @@ static const struct verb verbs[] = {
 	    "check every stored byte, and mend the index" },
 	{ "doctor", cmd_doctor, "[--json]",
 	    "what is wrong with this machine's set-up, and what mends it" },
+	{ "sim", cmd_sim, "list | SCENARIO [--nodes N] [--seed S]",
+	    "the node's code on a made-up network" },
 };
 
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))

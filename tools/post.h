@@ -95,7 +95,7 @@ int verb_begin(const char *name, struct common *c, const struct opt *opts,
     int *argc, char **argv, int min, int max);
 
 verb_fn cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_log, cmd_import,
-    cmd_export, cmd_scrub, cmd_doctor;
+    cmd_export, cmd_scrub, cmd_doctor, cmd_sim;
 /* As mount(8) calls its helpers: SRC MNT [-sfnv] [-o OPTIONS]. */
 int mount_helper(int argc, char **argv);
 

@@ -9,6 +9,7 @@
 #define CLOCK_OFFSET_MAX (SIM_HOUR * 24 * 365)
 #define GROW_WAIT_US SIM_MINUTE
 #define GROW_STEP_US (SIM_SECOND / 5)
+#define SPINS_MAX 16u /* steps at one time in which more becomes due at once */
 #define SPIN_US 1000u /* a deadline that stays in the past: not so fast */
 
 void
@@ -26,8 +27,7 @@ sim_config_init(struct sim_config *c, uint64_t seed, unsigned nodes)
 	c->stall_us = 20 * SIM_SECOND;
 	c->idle_us = 2 * SIM_MINUTE;
 	c->grace_us = 30 * SIM_SECOND;
-	c->retry_us = 10 * SIM_SECOND;
-	c->tries = 6;
+	c->lost_us = 2 * SIM_MINUTE;
 	c->node.leaf_half = 12;
 }
 
@@ -100,6 +100,12 @@ sim_digest(const struct sim *s)
 	return s->digest;
 }
 
+uint64_t
+sim_events(const struct sim *s)
+{
+	return s->events;
+}
+
 void
 sim_mix(struct sim *s, uint64_t a, uint64_t b)
 {
@@ -136,72 +142,6 @@ const char *
 sim_hurt_text(const struct sim *s, unsigned n)
 {
 	return n < s->hurts && n < SIM_HURTS_KEPT ? s->hurt[n] : NULL;
-}
-
-/* ---- the heap ----------------------------------------------------------- */
-
-/* Four children to a place: half the depth, and they share cache lines. */
-#define WAYS 4u
-
-static bool
-sooner(const struct sim_item *a, const struct sim_item *b)
-{
-	return a->at_us != b->at_us ? a->at_us < b->at_us : a->order < b->order;
-}
-
-void
-sim_push(struct sim *s, struct sim_item *it)
-{
-	size_t at = s->items;
-
-	it->order = s->order++;
-	if (s->items == s->items_cap) {
-		size_t cap = s->items_cap ? s->items_cap * 2 : 1024;
-		struct sim_item *more =
-		    realloc(s->item, cap * sizeof(*s->item));
-
-		if (!more) {
-			s->failed = true;
-			if (it->kind == ITEM_FRAME)
-				sim_frame_unref(s, it->u.frame);
-			else if (it->kind == ITEM_FAILED)
-				free(it->u.peer);
-			return;
-		}
-		s->item = more;
-		s->items_cap = cap;
-	}
-	s->items++;
-	while (at && sooner(it, &s->item[(at - 1) / WAYS])) {
-		s->item[at] = s->item[(at - 1) / WAYS];
-		at = (at - 1) / WAYS;
-	}
-	s->item[at] = *it;
-}
-
-static void
-heap_pop(struct sim *s, struct sim_item *out)
-{
-	const struct sim_item *last;
-	size_t at = 0;
-
-	*out = s->item[0];
-	last = &s->item[--s->items];
-	for (;;) {
-		size_t first = at * WAYS + 1, best = first;
-
-		if (first >= s->items)
-			break;
-		for (size_t c = first + 1; c < first + WAYS && c < s->items;
-		     c++)
-			if (sooner(&s->item[c], &s->item[best]))
-				best = c;
-		if (!sooner(&s->item[best], last))
-			break;
-		s->item[at] = s->item[best];
-		at = best;
-	}
-	s->item[at] = *last;
 }
 
 /* ---- clocks ------------------------------------------------------------- */
@@ -345,21 +285,26 @@ contact(struct sim *s, uint32_t i, const struct peer *p)
 	sim_step(s, i, &ev);
 }
 
-/* A node of the same side that could be asked, by chance; ready if possible. */
+/* Somebody to ask, by chance: ready and of the same side if possible, but
+ * anybody rather than nobody, or there would be a second ring. */
 static uint32_t
 contact_for(struct sim *s, uint32_t i)
 {
-	uint32_t some = SIM_NONE;
+	uint32_t some = SIM_NONE, best = 0;
 
-	for (unsigned tries = 0; tries < 64; tries++) {
+	for (unsigned tries = 0; tries < 64 && best < 3; tries++) {
 		uint32_t j = s->ring[sim_chance(s, s->alive)];
+		const struct sim_node *n = &s->node[j];
+		uint32_t good = 0;
 
-		if (j == i || !sim_awake(&s->node[j]) || s->node[j].lie ||
-		    s->node[j].side != s->node[i].side)
+		if (j == i)
 			continue;
-		some = j;
-		if (s->node[j].ready)
-			break;
+		if (n->side == s->node[i].side && sim_awake(n) && !n->lie)
+			good = n->ready ? 3 : 2;
+		if (some == SIM_NONE || good > best) {
+			some = j;
+			best = good;
+		}
 	}
 	return some;
 }
@@ -511,7 +456,19 @@ sim_lie(struct sim *s, uint32_t i, enum sim_lie lie)
 	s->lies_told = s->lies_told || lie;
 }
 
+bool
+sim_lies_told(const struct sim *s)
+{
+	return s->lies_told;
+}
+
 /* ---- looking ------------------------------------------------------------ */
+
+unsigned
+sim_room(const struct sim *s)
+{
+	return s->config.nodes;
+}
 
 unsigned
 sim_alive(const struct sim *s)
@@ -561,6 +518,29 @@ sim_is_alive(const struct sim *s, uint32_t i)
 	return s->node[i].node != NULL;
 }
 
+bool
+sim_is_asleep(const struct sim *s, uint32_t i)
+{
+	return s->node[i].asleep;
+}
+
+uint32_t
+sim_pick_dead(struct sim *s)
+{
+	uint32_t from;
+
+	if (!s->unused_count)
+		return SIM_NONE;
+	from = (uint32_t)sim_chance(s, s->unused_count);
+	for (uint32_t k = 0; k < s->unused_count; k++) {
+		uint32_t i = s->unused[(from + k) % s->unused_count];
+
+		if (s->node[i].used)
+			return i;
+	}
+	return SIM_NONE;
+}
+
 const struct node *
 sim_node(const struct sim *s, uint32_t i)
 {
@@ -602,26 +582,25 @@ item_timer(struct sim *s, const struct sim_item *it)
 {
 	struct sim_node *n = &s->node[it->to];
 	struct node_event ev = { .kind = NODE_EV_TIMER };
-	uint64_t deadline;
 
 	if (n->timer_us != it->at_us)
 		return; /* one set later was for earlier */
 	n->timer_us = UINT64_MAX;
 	if (n->asleep)
 		return; /* waking looks at the deadline */
-	deadline = s->config.code->deadline_us(n->node);
-	if (deadline <= sim_clock_us(s, n)) {
-		/* What the step sets must not be for now again. */
-		n->timer_us = 0;
-		sim_step(s, it->to, &ev);
-		n->timer_us = UINT64_MAX;
-		if (s->config.code->deadline_us(n->node) <= deadline)
-			sim_hurt(s, "node %u: its deadline stays in the past",
-			    it->to);
-		timer_set(s, it->to, s->now_us + SPIN_US);
+	if (s->config.code->deadline_us(n->node) > sim_clock_us(s, n)) {
+		timer_set(s, it->to, 0);
 		return;
 	}
-	timer_set(s, it->to, 0);
+	n->timer_us = 0; /* not set by the step, but below */
+	sim_step(s, it->to, &ev);
+	n->timer_us = UINT64_MAX;
+	if (s->config.code->deadline_us(n->node) > sim_clock_us(s, n))
+		n->spins = 0;
+	else if (n->spins++ == SPINS_MAX)
+		sim_hurt(s, "%.3f s: node %u: its deadline stays in the past",
+		    (double)s->now_us / SIM_SECOND, it->to);
+	timer_set(s, it->to, n->spins > SPINS_MAX ? s->now_us + SPIN_US : 0);
 }
 
 static void
@@ -675,11 +654,11 @@ static void
 happen(struct sim *s, struct sim_item *it)
 {
 	const struct sim_node *n =
-	    it->kind == ITEM_RETRY ? NULL : &s->node[it->to];
+	    it->kind == ITEM_LATE ? NULL : &s->node[it->to];
 	bool here = n && n->node && n->epoch == it->to_epoch;
 	bool hears = here && !n->asleep;
 
-	s->figures.events++;
+	s->events++;
 	sim_mix(s, it->at_us,
 	    (uint64_t)it->kind << 56 | (uint64_t)it->to << 28 | it->from);
 	switch (it->kind) {
@@ -715,8 +694,8 @@ happen(struct sim *s, struct sim_item *it)
 	case ITEM_STALL:
 		sim_item_stall(s, it);
 		break;
-	case ITEM_RETRY:
-		sim_item_retry(s, it);
+	case ITEM_LATE:
+		sim_item_late(s, it);
 		break;
 	}
 }
@@ -727,7 +706,7 @@ sim_run_to(struct sim *s, uint64_t until_us)
 	struct sim_item it;
 
 	while (!s->failed && s->items && s->item[0].at_us <= until_us) {
-		heap_pop(s, &it);
+		sim_pop(s, &it);
 		assert(it.at_us >= s->now_us);
 		s->now_us = it.at_us;
 		happen(s, &it);
@@ -759,7 +738,7 @@ sim_run_until(struct sim *s, bool (*holds)(struct sim *s), uint64_t every_us,
 bool
 sim_grow(struct sim *s, unsigned count)
 {
-	while (s->alive < count) {
+	while (s->alive < count && !s->failed) {
 		unsigned more = 1 + sim_ready(s) / 8;
 		uint64_t end = s->now_us + GROW_WAIT_US;
 
@@ -768,11 +747,8 @@ sim_grow(struct sim *s, unsigned count)
 				return false;
 			sim_run_for(s, sim_chance(s, 1000));
 		}
-		while (sim_ready(s) < s->alive) {
-			if (s->failed || s->now_us >= end)
-				return false;
+		while (sim_ready(s) < s->alive && s->now_us < end)
 			sim_run_for(s, GROW_STEP_US);
-		}
 	}
-	return true;
+	return sim_ready(s) == s->alive;
 }

@@ -75,8 +75,7 @@ struct sim_config {
 	uint64_t stall_us; /* a frame unanswered so long breaks its link */
 	uint64_t idle_us; /* unused so long, a link is closed; UINT64_MAX */
 	uint64_t grace_us; /* ready so long, a node must be known to others */
-	uint64_t retry_us; /* the application asks again after this */
-	unsigned tries; /* and gives up after so many */
+	uint64_t lost_us; /* a lookup not arrived by then is lost */
 	struct node_config node; /* self, seed and boot are filled in */
 	FILE *trace; /* borrowed; NULL: none; changes nothing else */
 };
@@ -131,9 +130,11 @@ enum sim_lie {
 	SIM_LIE_COUNT
 };
 void sim_lie(struct sim *s, uint32_t i, enum sim_lie lie);
+bool sim_lies_told(const struct sim *s); /* did any ever? */
 
 /* Start nodes until `count` are alive, an eighth of the ring at a time, each
- * time waiting until all are ready.  False if that takes over a minute. */
+ * time waiting until all are ready, but not for more than a minute.  Whether
+ * all are ready in the end. */
 bool sim_grow(struct sim *s, unsigned count);
 
 unsigned sim_alive(const struct sim *s); /* asleep ones included */
@@ -142,28 +143,35 @@ unsigned sim_ready(const struct sim *s); /* awake and ready */
 uint32_t sim_pick(struct sim *s);
 /* Any that lives, by chance. */
 uint32_t sim_pick_alive(struct sim *s);
+unsigned sim_room(const struct sim *s); /* numbers are below that */
 bool sim_is_alive(const struct sim *s, uint32_t i);
+bool sim_is_asleep(const struct sim *s, uint32_t i);
+/* One that is dead and was alive, by chance; SIM_NONE. */
+uint32_t sim_pick_dead(struct sim *s);
 const struct node *sim_node(const struct sim *s, uint32_t i);
 
 /* ---- the network -------------------------------------------------------- */
 
 /* Put each node on one of two sides, `percent` of them on the second; no frame
- * passes, or none from the second to the first (`one_way`). */
-void sim_cut(struct sim *s, unsigned percent, bool one_way);
+ * passes, or none from the second to the first (`one_way`).  False, and not
+ * cut: it can not be done without that the ring falls apart, which it does if
+ * somebody loses all that are next to it on one side of its leaf set. */
+bool sim_cut(struct sim *s, unsigned percent, bool one_way);
 void sim_heal(struct sim *s);
-void sim_set_loss(struct sim *s, uint32_t loss_ppm);
+bool sim_is_cut(const struct sim *s);
+void sim_set_faults(
+    struct sim *s, uint32_t loss_ppm, uint32_t dup_ppm, uint32_t reorder_ppm);
 void sim_set_broken(struct sim *s, uint32_t broken_ppm);
 /* One way, without jitter. */
 uint64_t sim_delay_us(const struct sim *s, uint32_t a, uint32_t b);
 
 /* ---- lookups ------------------------------------------------------------ */
 
-/* Send a message from a node towards a key; the oracle judges where it arrives.
- * It is sent again if it has not arrived in time, as an application would that
- * waits for an answer. */
+/* Send a message from a node towards a key; the oracle judges where it arrives,
+ * and when.  Trying again is the node's own affair. */
 void sim_lookup(struct sim *s, uint32_t from, const struct id *key);
 void sim_lookup_by_chance(struct sim *s);
-unsigned sim_lookups_open(const struct sim *s);
+unsigned sim_lookups_waiting(const struct sim *s); /* not arrived, not lost */
 
 /* ---- the oracle --------------------------------------------------------- */
 
@@ -172,6 +180,8 @@ unsigned sim_lookups_open(const struct sim *s);
 uint32_t sim_home(struct sim *s, const struct id *key, uint32_t side_of);
 /* Nodes whose leaf set is not what it should be, or that are not ready. */
 unsigned sim_leaves_wrong(struct sim *s);
+/* One of them, in words. */
+void sim_leaves_why(struct sim *s, char *out, size_t cap);
 bool sim_leaves_match(struct sim *s); /* none; ends the merging */
 /* Does any key have two homes?  Looks round one pair of neighbours in
  * `one_in`; breaches are written down. */
@@ -187,25 +197,28 @@ const char *sim_hurt_text(const struct sim *s, unsigned n); /* NULL: no more */
 
 /* ---- figures ------------------------------------------------------------ */
 
+/* Sooner than any node asks again from end to end. */
+#define SIM_PROMPT_US (2 * SIM_SECOND)
 enum { SIM_RATIO_STEPS = 512 }; /* of a 32nd */
 
 struct sim_figures {
-	uint64_t events, frames, frame_bytes;
+	uint64_t frames, frame_bytes;
 	uint64_t sent[MSG_KIND_END]; /* frames by kind, lookups not counted */
 	uint64_t sent_lookup; /* ROUTE frames that carry a lookup, */
 	uint64_t sent_joins; /* and those that carry something else */
 	uint64_t sent_unknown; /* of no kind that message.h has */
 	uint64_t links, links_failed;
 	uint64_t malformed; /* refused by node_step() */
-	uint64_t lookups, arrived, first_try, retries;
-	uint64_t lost; /* not arrived after all tries, sender alive */
+	uint64_t lookups, arrived;
+	uint64_t prompt; /* within SIM_PROMPT_US */
+	uint64_t lost; /* not arrived in time, sender alive */
 	uint64_t forsaken; /* the sender died first */
 	uint64_t told_lost; /* NODE_ACT_LOST */
 	/* Arrived where a nearer node was ready (and known, see grace_us);
 	 * of these, the nearer one claimed the key.  Arrived again. */
 	uint64_t wrong, unsafe, doubled;
 	uint64_t hops, hops_max, hop_count[ROUTE_HOPS_MAX + 1];
-	/* Of lookups that went through at the first try, to another node. */
+	/* Of lookups that arrived at another node. */
 	uint64_t timed, delay_us, direct_us, ratio[SIM_RATIO_STEPS];
 	uint64_t claims_checked, claims_double;
 	uint64_t node_us; /* alive and awake, of all nodes together */
@@ -219,8 +232,9 @@ double sim_ratio_median(const struct sim_figures *f);
  * shared out as the routed frames are. */
 double sim_maintenance(const struct sim_figures *f);
 
-/* All that happened so far, in one number. */
+/* All that happened so far, in one number; and how many events that were. */
 uint64_t sim_digest(const struct sim *s);
+uint64_t sim_events(const struct sim *s);
 /* Memory now: of nodes, and of the simulator. */
 void sim_bytes(const struct sim *s, size_t *nodes, size_t *kernel);
 

@@ -1,6 +1,5 @@
-/* Lookups: what an application would do with the overlay.  It asks again if
- * nothing arrived in time; that the asker knows is the oracle's help, in place
- * of an answer that would put more messages on the network. */
+/* Lookups: messages to keys, as an application would send them, and whether
+ * they arrive where they should. */
 #include "tools/sim_private.h"
 
 #include <assert.h>
@@ -35,42 +34,23 @@ slot_free(struct sim *s)
 	return s->lookup_next - 1;
 }
 
-static void
-lookup_send(struct sim *s, uint32_t slot)
-{
-	struct sim_lookup *l = &s->lookup[slot];
-	uint32_t from = l->from;
-	uint64_t request = REQUEST(slot, l->generation);
-	uint8_t payload[sizeof(request)];
-	struct node_event ev = { .kind = NODE_EV_ROUTE,
-		.key = l->key,
-		.service = SERVICE_TEST,
-		.request = request,
-		.bytes = payload,
-		.len = sizeof(payload) };
-	struct sim_item it = { .kind = ITEM_RETRY,
-		.to = slot,
-		.at_us = s->now_us + s->config.retry_us };
-	struct wr w;
-
-	it.u.number = request;
-	sim_push(s, &it);
-	l->tries++;
-	l->sent_us = s->now_us;
-	if (!sim_awake(&s->node[from]))
-		return;
-	wr_init(&w, payload, sizeof(payload));
-	wr_be(&w, request, sizeof(payload));
-	sim_step(s, from, &ev); /* may arrive at once: l is not used again */
-}
-
 void
 sim_lookup(struct sim *s, uint32_t from, const struct id *key)
 {
 	uint32_t slot = slot_free(s);
+	uint8_t payload[sizeof(uint64_t)];
+	struct node_event ev = { .kind = NODE_EV_ROUTE,
+		.key = *key,
+		.service = SERVICE_TEST,
+		.bytes = payload,
+		.len = sizeof(payload) };
+	struct sim_item it = { .kind = ITEM_LATE,
+		.to = slot,
+		.at_us = s->now_us + s->config.lost_us };
 	struct sim_lookup *l;
+	struct wr w;
 
-	assert(s->node[from].node);
+	assert(sim_awake(&s->node[from]));
 	if (slot == SIM_NONE) {
 		s->failed = true;
 		return;
@@ -81,12 +61,15 @@ sim_lookup(struct sim *s, uint32_t from, const struct id *key)
 	l->from = from;
 	l->from_epoch = s->node[from].epoch;
 	l->begun_us = s->now_us;
-	l->tries = 0;
 	l->open = true;
 	l->arrived = false;
-	s->lookups_open++;
+	s->lookups_waiting++;
 	s->figures.lookups++;
-	lookup_send(s, slot);
+	ev.request = it.u.number = REQUEST(slot, l->generation);
+	sim_push(s, &it);
+	wr_init(&w, payload, sizeof(payload));
+	wr_be(&w, ev.request, sizeof(payload));
+	sim_step(s, from, &ev); /* may arrive at once */
 }
 
 void
@@ -103,35 +86,31 @@ sim_lookup_by_chance(struct sim *s)
 }
 
 unsigned
-sim_lookups_open(const struct sim *s)
+sim_lookups_waiting(const struct sim *s)
 {
-	return s->lookups_open;
+	return s->lookups_waiting;
 }
 
+/* One that arrived stays open until now, so that a second arrival is seen. */
 void
-sim_item_retry(struct sim *s, const struct sim_item *it)
+sim_item_late(struct sim *s, const struct sim_item *it)
 {
 	struct sim_lookup *l = &s->lookup[it->to];
 	const struct sim_node *n = &s->node[l->from];
 
 	if (!l->open || REQUEST(it->to, l->generation) != it->u.number)
 		return;
-	/* It stays open until now, so that a second arrival is seen. */
-	if (!l->arrived && n->node && n->epoch == l->from_epoch &&
-	    l->tries < s->config.tries) {
-		s->figures.retries++;
-		lookup_send(s, it->to);
+	l->open = false;
+	if (l->arrived)
+		return;
+	s->lookups_waiting--;
+	if (!n->node || n->epoch != l->from_epoch) {
+		s->figures.forsaken++;
 		return;
 	}
-	if (!l->arrived && n->node && n->epoch == l->from_epoch) {
-		s->figures.lost++;
-		sim_trace_say(
-		    s, "lookup %llx is lost", (unsigned long long)it->u.number);
-	} else if (!l->arrived) {
-		s->figures.forsaken++;
-	}
-	l->open = false;
-	s->lookups_open--;
+	s->figures.lost++;
+	sim_trace_say(
+	    s, "lookup %llx is lost", (unsigned long long)it->u.number);
 }
 
 static void
@@ -161,16 +140,14 @@ count_arrival(
     struct sim *s, uint32_t i, const struct sim_lookup *l, unsigned hops)
 {
 	struct sim_figures *f = &s->figures;
-	uint64_t delay = s->now_us - l->sent_us, direct, step;
+	uint64_t delay = s->now_us - l->begun_us, direct, step;
 
 	f->arrived++;
 	f->hops += hops;
 	f->hop_count[hops > ROUTE_HOPS_MAX ? ROUTE_HOPS_MAX : hops]++;
 	if (hops > f->hops_max)
 		f->hops_max = hops;
-	if (l->tries > 1)
-		return;
-	f->first_try++;
+	f->prompt += delay <= SIM_PROMPT_US;
 	if (i == l->from)
 		return;
 	direct = sim_delay_us(s, l->from, i);
@@ -213,6 +190,7 @@ sim_arrived(struct sim *s, uint32_t i, const struct node_action *a)
 		return;
 	}
 	l->arrived = true;
+	s->lookups_waiting--;
 	count_arrival(s, i, l, a->hops);
 }
 

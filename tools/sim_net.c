@@ -1,5 +1,4 @@
-/* The made-up network: where nodes are, links between them, and what becomes of
- * a frame.
+/* The made-up network: links between nodes, and what becomes of a frame.
  *
  * A link is one record for both ends.  It is found by hashing the pair, and
  * each end keeps a list of its own.  Nobody tells a node that its peer is
@@ -8,48 +7,23 @@
  * machine that goes on is noticed at once. */
 #include "tools/sim_private.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ADDR_PORT 7400
-#define FAR 46341u /* of distance(): corner to middle */
-#define REGIONS 8u
-#define NODES_PER_SITE 10u
-#define SITES_MAX 512u
 #define REORDER_MIN_US 1000u /* how much later an overtaken frame comes */
 #define REORDER_SPAN_US 200000u
 
-/* ---- places ------------------------------------------------------------- */
-
-static uint32_t
-isqrt(uint64_t v)
+bool
+sim_net_init(struct sim *s)
 {
-	uint64_t r = 0;
-
-	for (uint64_t bit = UINT64_C(1) << 32; bit; bit >>= 1)
-		if ((r + bit) * (r + bit) <= v)
-			r += bit;
-	return (uint32_t)r;
-}
-
-/* The square's side is 2^32, so that subtraction wraps round the torus. */
-static uint32_t
-along(uint32_t a, uint32_t b)
-{
-	uint32_t d = a - b;
-
-	return (d > UINT32_C(1) << 31 ? 0 - d : d) >> 16;
-}
-
-uint64_t
-sim_delay_us(const struct sim *s, uint32_t a, uint32_t b)
-{
-	uint64_t dx = along(s->node[a].x, s->node[b].x);
-	uint64_t dy = along(s->node[a].y, s->node[b].y);
-
-	return s->config.base_us +
-	       (uint64_t)s->config.span_us * isqrt(dx * dx + dy * dy) / FAR;
+	s->buckets = LINK_BUCKETS_MIN;
+	s->bucket = malloc(s->buckets * sizeof(*s->bucket));
+	s->links_free = LINK_NONE;
+	if (!s->bucket || !sim_sites_init(s))
+		return false;
+	for (uint32_t b = 0; b < s->buckets; b++)
+		s->bucket[b] = LINK_NONE;
+	return true;
 }
 
 static uint64_t
@@ -57,157 +31,6 @@ delay_now_us(struct sim *s, uint32_t a, uint32_t b)
 {
 	return sim_delay_us(s, a, b) +
 	       rng_below(&s->net, (uint64_t)s->config.jitter_us + 1);
-}
-
-/* A point within 2^32 >> narrow of another. */
-static uint32_t
-near(struct sim *s, uint32_t to, unsigned narrow)
-{
-	uint32_t u = (uint32_t)rng_u64(&s->chance) >> narrow;
-
-	return to + u - (UINT32_C(1) << (31 - narrow));
-}
-
-void
-sim_place(struct sim *s, struct sim_node *n)
-{
-	uint32_t at;
-
-	if (s->config.topology == SIM_TORUS) {
-		n->x = (uint32_t)rng_u64(&s->chance);
-		n->y = (uint32_t)rng_u64(&s->chance);
-		return;
-	}
-	at = (uint32_t)sim_chance(s, s->sites);
-	n->x = near(s, s->site[2 * at], 10);
-	n->y = near(s, s->site[2 * at + 1], 10);
-}
-
-bool
-sim_net_init(struct sim *s)
-{
-	uint32_t region[2 * REGIONS], sites;
-
-	sites = s->config.nodes / NODES_PER_SITE + 1;
-	s->sites = sites > SITES_MAX ? SITES_MAX : sites;
-	s->site = calloc(s->sites, 2 * sizeof(*s->site));
-	s->buckets = LINK_BUCKETS_MIN;
-	s->bucket = malloc(s->buckets * sizeof(*s->bucket));
-	s->links_free = LINK_NONE;
-	if (!s->site || !s->bucket)
-		return false;
-	for (unsigned k = 0; k < 2 * REGIONS; k++)
-		region[k] = (uint32_t)rng_u64(&s->chance);
-	for (uint32_t k = 0; k < s->sites; k++) {
-		uint32_t in = (uint32_t)sim_chance(s, REGIONS);
-
-		s->site[2 * k] = near(s, region[2 * in], 3);
-		s->site[2 * k + 1] = near(s, region[2 * in + 1], 3);
-	}
-	for (uint32_t b = 0; b < s->buckets; b++)
-		s->bucket[b] = LINK_NONE;
-	return true;
-}
-
-/* fd00::/8, the number and which of its owners. */
-struct net_addr
-sim_address(const struct sim *s, uint32_t i)
-{
-	struct net_addr a = { .port = ADDR_PORT };
-	uint32_t generation = s->node[i].generation;
-
-	a.ip[0] = 0xfd;
-	for (unsigned b = 0; b < 4; b++) {
-		a.ip[8 + b] = (uint8_t)(generation >> (24 - 8 * b));
-		a.ip[12 + b] = (uint8_t)(i >> (24 - 8 * b));
-	}
-	return a;
-}
-
-uint32_t
-sim_find(const struct sim *s, const struct peer *p)
-{
-	static const struct id nobody;
-	uint32_t i = 0;
-	struct net_addr a;
-
-	if (p->addr.port) {
-		for (unsigned b = 12; b < 16; b++)
-			i = i << 8 | p->addr.ip[b];
-		if (i >= s->config.nodes || !s->node[i].used)
-			return SIM_NONE;
-		a = sim_address(s, i);
-		if (net_addr_eq(&a, &p->addr) &&
-		    (id_eq(&p->id, &nobody) ||
-			id_eq(&p->id, &s->node[i].self.id)))
-			return i;
-		return SIM_NONE;
-	}
-	if (!s->alive)
-		return SIM_NONE;
-	i = s->ring[sim_ring_at(s, &p->id)];
-	return id_eq(&p->id, &s->node[i].self.id) ? i : SIM_NONE;
-}
-
-/* ---- who reaches whom --------------------------------------------------- */
-
-static bool
-pair_broken(const struct sim *s, uint32_t a, uint32_t b)
-{
-	uint64_t lo = a < b ? a : b, hi = a < b ? b : a;
-
-	return s->config.broken_ppm &&
-	       hash64_u64(s->config.seed ^ s->node[lo].generation,
-		   (lo << 32 | hi) + ((uint64_t)s->node[hi].generation << 56)) %
-		       1000000 <
-		   s->config.broken_ppm;
-}
-
-static bool
-passes(const struct sim *s, uint32_t from, uint32_t to)
-{
-	return !s->cut[s->node[from].side][s->node[to].side] &&
-	       !pair_broken(s, from, to);
-}
-
-static bool
-both_pass(const struct sim *s, uint32_t a, uint32_t b)
-{
-	return passes(s, a, b) && passes(s, b, a);
-}
-
-void
-sim_cut(struct sim *s, unsigned percent, bool one_way)
-{
-	sim_trace_say(s, "cut: %u %%%s", percent, one_way ? ", one way" : "");
-	for (uint32_t i = 0; i < s->config.nodes; i++)
-		s->node[i].side = sim_chance(s, 100) < percent;
-	s->cut_percent = percent;
-	s->cut[0][1] = !one_way;
-	s->cut[1][0] = true;
-}
-
-void
-sim_heal(struct sim *s)
-{
-	sim_trace_say(s, "healed");
-	for (uint32_t i = 0; i < s->config.nodes; i++)
-		s->node[i].side = 0;
-	s->cut_percent = 0;
-	s->cut[0][1] = s->cut[1][0] = false;
-	s->merging = true;
-}
-
-void
-sim_set_loss(struct sim *s, uint32_t loss_ppm)
-{
-	s->config.loss_ppm = loss_ppm;
-}
-
-void
-sim_set_broken(struct sim *s, uint32_t broken_ppm)
-{
-	s->config.broken_ppm = broken_ppm;
 }
 
 /* ---- frames ------------------------------------------------------------- */
@@ -527,7 +350,7 @@ transmit(struct sim *s, uint32_t at, struct sim_frame *f)
 	unsigned mine = end_of(l, f->from), its = !mine;
 	uint32_t to = l->end[its];
 	const struct sim_node *n = &s->node[to];
-	bool open = both_pass(s, f->from, to);
+	bool open = sim_reach(s, f->from, to);
 	uint64_t when;
 
 	l->used_us = s->now_us;
@@ -545,7 +368,7 @@ transmit(struct sim *s, uint32_t at, struct sim_frame *f)
 		item_for_link(
 		    s, l, ITEM_STALL, f->from, s->now_us + s->config.stall_us);
 	}
-	if (!passes(s, f->from, to) || n->asleep || !end_valid(s, l, its) ||
+	if (!sim_passes(s, f->from, to) || n->asleep || !end_valid(s, l, its) ||
 	    chance_ppm(s, s->config.loss_ppm))
 		return;
 	when = s->now_us + delay_now_us(s, f->from, to);
@@ -660,7 +483,7 @@ sim_drop(struct sim *s, uint32_t from, const struct peer *peer)
 	if (to == SIM_NONE || to == from ||
 	    (at = link_find(s, from, to)) == LINK_NONE)
 		return;
-	if (sim_awake(&s->node[to]) && passes(s, from, to))
+	if (sim_awake(&s->node[to]) && sim_passes(s, from, to))
 		tell_failed(s, to, &s->node[from].self,
 		    s->now_us + sim_delay_us(s, from, to));
 	link_remove(s, at);
@@ -720,11 +543,11 @@ sim_item_connect(struct sim *s, const struct sim_item *it)
 			l->epoch[e] = n->epoch;
 		awake = awake && sim_awake(n) && end_valid(s, l, e);
 	}
-	if (awake && both_pass(s, it->from, it->to)) {
+	if (awake && sim_reach(s, it->from, it->to)) {
 		link_up(s, at);
 		return;
 	}
-	refused = both_pass(s, it->from, it->to) && !s->node[it->to].node &&
+	refused = sim_reach(s, it->from, it->to) && !s->node[it->to].node &&
 		  s->node[it->to].refuses;
 	end = l->begun_us + s->config.connect_wait_us;
 	if (!refused && s->now_us < end) {
@@ -751,7 +574,7 @@ sim_item_stall(struct sim *s, const struct sim_item *it)
 	mine = end_of(l, it->from);
 	l->stalled[mine] = false;
 	if (sim_awake(&s->node[it->to]) && end_valid(s, l, !mine) &&
-	    both_pass(s, it->from, it->to))
+	    sim_reach(s, it->from, it->to))
 		return;
 	if (end_valid(s, l, mine))
 		tell_failed(s, it->from, &s->node[it->to].self, s->now_us);
@@ -767,7 +590,7 @@ sim_links_reset(struct sim *s, uint32_t i)
 		unsigned mine = end_of(l, i);
 		uint32_t other = l->end[!mine];
 
-		if (end_valid(s, l, !mine) && passes(s, i, other) &&
+		if (end_valid(s, l, !mine) && sim_passes(s, i, other) &&
 		    (l->state == LINK_IS_UP || l->asked & 1u << !mine))
 			tell_failed(s, other, &s->node[i].self,
 			    s->now_us + sim_delay_us(s, i, other));

@@ -1,5 +1,5 @@
 /* sim_private.h - what the simulator's files share: sim.c (time and nodes),
- * sim_net.c (links and frames), sim_ring.c (the oracle), sim_lookup.c,
+ * sim_heap.c, sim_net.c (links and frames), sim_place.c, sim_ring.c (the oracle), sim_lookup.c,
  * sim_trace.c, sim_lie.c. */
 #ifndef POST_TOOLS_SIM_PRIVATE_H
 #define POST_TOOLS_SIM_PRIVATE_H
@@ -30,7 +30,7 @@ enum sim_item_kind {
 	ITEM_FAILED, /* `to` learns that there is none with `peer` */
 	ITEM_CONNECT, /* a link between `from` and `to` is made, or not */
 	ITEM_STALL, /* was the frame from `from` to `to` ever answered? */
-	ITEM_RETRY, /* is the lookup in slot `to` done? */
+	ITEM_LATE, /* has the lookup in slot `to` arrived? */
 };
 
 /* An event to come.  Epochs tell whether a node is still the one meant. */
@@ -40,7 +40,7 @@ struct sim_item {
 		struct sim_frame *frame; /* FRAME */
 		struct peer *peer; /* FAILED: owned; its number may
 					   be another's by then */
-		uint64_t number; /* RETRY, CONNECT, STALL */
+		uint64_t number; /* LATE, CONNECT, STALL */
 	} u;
 	uint32_t to, from, to_epoch, from_epoch;
 	uint8_t kind;
@@ -71,6 +71,7 @@ struct sim_node {
 	uint32_t boots, generation; /* generation: of the number's identity */
 	uint32_t x, y;
 	uint32_t links; /* first of its list */
+	uint32_t spins; /* timer steps that left a deadline in the past */
 	int32_t drift_ppm;
 	uint8_t side, lie;
 	bool asleep, ready, used, refuses;
@@ -84,14 +85,14 @@ struct sim_node {
 
 struct sim_lookup {
 	struct id key;
-	uint64_t begun_us, sent_us;
-	uint32_t from, from_epoch, generation, tries;
+	uint64_t begun_us;
+	uint32_t from, from_epoch, generation;
 	bool open, arrived;
 };
 
 struct sim {
 	struct sim_config config;
-	uint64_t now_us, order, digest;
+	uint64_t now_us, order, digest, events;
 	struct rng net, chance, lies;
 	bool failed, merging, lies_told;
 	/* the heap */
@@ -111,14 +112,17 @@ struct sim {
 	size_t frame_bytes_held;
 	/* lookups */
 	struct sim_lookup *lookup;
-	uint32_t lookups_cap, lookups_open, lookup_next;
+	uint32_t lookups_cap, lookups_waiting, lookup_next;
 	struct sim_figures figures;
 	unsigned hurts;
 	char hurt[SIM_HURTS_KEPT][160];
 };
 
-/* sim.c */
+/* sim_heap.c */
 void sim_push(struct sim *s, struct sim_item *it); /* fills in order */
+void sim_pop(struct sim *s, struct sim_item *out); /* there is one */
+
+/* sim.c */
 /* Give a node an event and do what it asks for. */
 void sim_step(struct sim *s, uint32_t i, struct node_event *ev);
 uint64_t sim_clock_us(const struct sim *s, const struct sim_node *n);
@@ -138,12 +142,18 @@ void sim_links_reset(struct sim *s, uint32_t i);
 /* Its number is given to another: who still waits for it waits on. */
 void sim_links_forget(struct sim *s, uint32_t i);
 size_t sim_net_bytes(const struct sim *s);
-void sim_place(struct sim *s, struct sim_node *n);
-struct net_addr sim_address(const struct sim *s, uint32_t i);
-/* Number of the node that lives there now, or lived there last. */
-uint32_t sim_find(const struct sim *s, const struct peer *p);
 bool sim_net_init(struct sim *s);
 void sim_net_fini(struct sim *s);
+
+/* sim_place.c */
+bool sim_sites_init(struct sim *s);
+void sim_place(struct sim *s, struct sim_node *n);
+struct net_addr sim_address(const struct sim *s, uint32_t i);
+/* Do frames pass, one way, or both? */
+bool sim_passes(const struct sim *s, uint32_t from, uint32_t to);
+bool sim_reach(const struct sim *s, uint32_t a, uint32_t b);
+/* Number of the node that lives there now, or lived there last. */
+uint32_t sim_find(const struct sim *s, const struct peer *p);
 
 /* sim_ring.c */
 void sim_ring_add(struct sim *s, uint32_t i);
@@ -153,7 +163,7 @@ uint32_t sim_ring_at(const struct sim *s, const struct id *id);
 
 /* sim_lookup.c */
 void sim_arrived(struct sim *s, uint32_t i, const struct node_action *a);
-void sim_item_retry(struct sim *s, const struct sim_item *it);
+void sim_item_late(struct sim *s, const struct sim_item *it);
 
 /* sim_lie.c: a frame in place of the true one; false: leave it.  out has room
  * for LIE_MAX. */

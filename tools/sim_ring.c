@@ -106,9 +106,11 @@ lying_peer(const struct sim *s, const struct peer *p)
 }
 
 /* A side of a leaf set, nearest first, must be the next nodes of the ring that
- * are awake, ready and honest; liars may be in it or not. */
+ * are awake, ready and honest; liars may be in it or not.  If it is not so:
+ * which node should be at the place where another is, or none; SIM_NONE if
+ * there are too many. */
 static bool
-side_right(const struct sim *s, uint32_t at, enum side side)
+side_right(const struct sim *s, uint32_t at, enum side side, uint32_t *lacks)
 {
 	uint32_t self = s->ring[at], half = s->config.node.leaf_half;
 	const struct sim_node *n = &s->node[self];
@@ -127,32 +129,75 @@ side_right(const struct sim *s, uint32_t at, enum side side)
 		should++;
 		while ((p = leaf_set_at(ls, side, place)) && lying_peer(s, p))
 			place++;
+		*lacks = i;
 		if (!p)
 			return place >= half; /* liars have the room */
 		if (!id_eq(&p->id, &other->self.id))
 			return false;
 		place++;
 	}
+	*lacks = SIM_NONE;
 	for (const struct peer *p; (p = leaf_set_at(ls, side, place)); place++)
 		if (!lying_peer(s, p))
 			return false;
 	return true;
 }
 
+static bool
+node_right(const struct sim *s, uint32_t at, enum side *side, uint32_t *lacks)
+{
+	*side = SIDE_LEFT;
+	if (!side_right(s, at, *side, lacks))
+		return false;
+	*side = SIDE_RIGHT;
+	return side_right(s, at, *side, lacks);
+}
+
+/* The ready are not right, or not ready; the rest is not asked. */
+static bool
+node_wrong(const struct sim *s, uint32_t at, enum side *side, uint32_t *lacks)
+{
+	const struct sim_node *n = &s->node[s->ring[at]];
+
+	return sim_awake(n) && !n->lie &&
+	       (!n->ready || !node_right(s, at, side, lacks));
+}
+
 unsigned
 sim_leaves_wrong(struct sim *s)
 {
 	unsigned wrong = 0;
+	enum side side;
+	uint32_t lacks;
+
+	for (uint32_t at = 0; at < s->alive; at++)
+		wrong += node_wrong(s, at, &side, &lacks);
+	return wrong;
+}
+
+void
+sim_leaves_why(struct sim *s, char *out, size_t cap)
+{
+	enum side side;
+	uint32_t lacks;
 
 	for (uint32_t at = 0; at < s->alive; at++) {
-		const struct sim_node *n = &s->node[s->ring[at]];
+		uint32_t i = s->ring[at];
 
-		if (!sim_awake(n) || n->lie)
+		if (!node_wrong(s, at, &side, &lacks))
 			continue;
-		wrong += !n->ready || !side_right(s, at, SIDE_LEFT) ||
-			 !side_right(s, at, SIDE_RIGHT);
+		if (!s->node[i].ready)
+			snprintf(out, cap, "n%u is not ready", i);
+		else if (lacks == SIM_NONE)
+			snprintf(out, cap, "n%u has too many %s", i,
+			    side == SIDE_LEFT ? "left" : "right");
+		else
+			snprintf(out, cap, "n%u lacks n%u on its %s%s", i,
+			    lacks, side == SIDE_LEFT ? "left" : "right",
+			    sim_reach(s, i, lacks) ? "" : " (a broken pair)");
+		return;
 	}
-	return wrong;
+	snprintf(out, cap, "all is right");
 }
 
 bool
@@ -160,7 +205,7 @@ sim_leaves_match(struct sim *s)
 {
 	bool match = sim_leaves_wrong(s) == 0;
 
-	if (match && !s->cut[0][1] && !s->cut[1][0])
+	if (match && !sim_is_cut(s))
 		s->merging = false;
 	return match;
 }
