@@ -32,16 +32,17 @@ has_id(const struct peer *p)
 /* ---- contacts ----------------------------------------------------------- */
 
 static void
-send_join(struct node *n, const struct peer *p, unsigned tries)
+send_join(struct node *n, const struct peer *p, const struct peer *origin,
+    unsigned hops, unsigned tries)
 {
 	struct msg_route m = {
 		.service = SERVICE_JOIN,
-		.hops = 1,
+		.hops = (uint8_t)hops,
 		.tries = (uint8_t)tries,
 		.nonce = node_nonce(n),
 		.request = node_nonce(n),
-		.key = n->config.self.id,
-		.origin = n->config.self,
+		.key = origin->id,
+		.origin = *origin,
 	};
 	uint8_t frame[256];
 	size_t len;
@@ -54,7 +55,7 @@ send_join(struct node *n, const struct peer *p, unsigned tries)
 static void
 join_through(struct node *n, const struct peer *p)
 {
-	send_join(n, p, n->seeks < 200 ? n->seeks : 200);
+	send_join(n, p, &n->config.self, 1, n->seeks < 200 ? n->seeks : 200);
 }
 
 bool
@@ -73,7 +74,8 @@ join_ask_place(struct node *n)
 			if (!e || count-- != 0)
 				continue;
 			if (known_is_usable(n, &e->peer.id))
-				send_join(n, &e->peer, JOIN_PLACE_ONLY);
+				send_join(n, &e->peer, &n->config.self, 1,
+				    JOIN_PLACE_ONLY);
 			return true;
 		}
 	}
@@ -213,8 +215,20 @@ join_pass(struct node *n, const struct transit *t, bool home)
 		return; /* our own, come round */
 	if (routing_table_count(n->table) && t->tries != JOIN_PLACE_ONLY)
 		table_send(n, origin, row, false, CELLS_ASK_NONE, 0);
-	if (home)
-		leaves_send(n, origin, false, 0);
+	if (!home)
+		return;
+	leaves_send(n, origin, false, 0);
+	/* It asks again: perhaps we and it can not reach each other.  One of
+	 * our leaves shall answer; out of hops, it will. */
+	if (t->tries >= 2 && t->hops < ROUTE_HOPS_MAX &&
+	    leaf_set_count(n->leaves)) {
+		const struct peer *p = leaf_set_member(n->leaves,
+		    (unsigned)rng_below(&n->rng, leaf_set_count(n->leaves)));
+
+		if (!id_eq(&p->id, &origin->id))
+			send_join(
+			    n, p, origin, ROUTE_HOPS_MAX, JOIN_PLACE_ONLY);
+	}
 }
 
 /* ---- stages ------------------------------------------------------------- */
@@ -314,6 +328,8 @@ join_check(struct node *n)
 		if (leaf_set_count(n->leaves)) {
 			n->stage = STAGE_JOINED;
 			n->joined_us = n->now_us;
+			n->cells_us =
+			    n->now_us + node_jitter(n, n->config.cells_us);
 			n->seek_us = n->now_us + node_jitter(n, SEEK_US);
 			lease_timers(n);
 		} else {

@@ -27,6 +27,64 @@ known_find(struct node *n, const struct id *id)
 	return NULL;
 }
 
+static bool
+is_leaf(const struct node *n, const struct known *k)
+{
+	return leaf_set_find(n->leaves, &k->peer.id) != NULL;
+}
+
+/* ---- forgetting --------------------------------------------------------- */
+
+/* How many leaves died after it. */
+static unsigned
+dead_rank(const struct node *n, const struct known *k)
+{
+	unsigned newer = 0;
+
+	for (unsigned i = 0; i < n->known_n; i++)
+		newer +=
+		    n->known[i]->was_leaf && n->known[i]->dead_us > k->dead_us;
+	return newer;
+}
+
+static bool
+is_in_office(const struct node *n, const struct known *k)
+{
+	if (k->probing || k->ghost_us > n->now_us || k->revoked)
+		return true;
+	for (unsigned s = 0; s < 2; s++)
+		if (n->gap[s].given_us > n->now_us &&
+		    id_eq(&n->gap[s].given_to, &k->peer.id))
+			return true;
+	if (k->dead_us && k->was_leaf && !k->gone)
+		return n->now_us - k->dead_us < DEAD_KEEP_US &&
+		       dead_rank(n, k) < DEAD_MAX;
+	return is_leaf(n, k) || relay_detour(n, &k->peer.id);
+}
+
+/* Whoever has no office and was of no use for longest makes room; never one
+ * that this step has to do with. */
+static bool
+forget_one(struct node *n)
+{
+	unsigned at = n->known_n;
+
+	for (unsigned i = 0; i < n->known_n; i++) {
+		const struct known *k = n->known[i];
+
+		if (k->used_us < n->now_us && !is_in_office(n, k) &&
+		    (at == n->known_n || k->used_us < n->known[at]->used_us))
+			at = i;
+	}
+	if (at == n->known_n)
+		return false;
+	free(n->known[at]);
+	n->known_n--;
+	memmove(n->known + at, n->known + at + 1,
+	    (n->known_n - at) * sizeof(n->known[0]));
+	return true;
+}
+
 struct known *
 known_get(struct node *n, const struct peer *p)
 {
@@ -38,7 +96,8 @@ known_get(struct node *n, const struct peer *p)
 			k->peer.addr = p->addr;
 		return k;
 	}
-	if (id_eq(&p->id, &n->config.self.id) || n->known_n == KNOWN_MAX)
+	if (id_eq(&p->id, &n->config.self.id) ||
+	    (n->known_n == KNOWN_MAX && !forget_one(n)))
 		return NULL;
 	if (n->known_n == n->known_cap) {
 		unsigned cap = n->known_cap ? 2 * n->known_cap : 8;
@@ -63,12 +122,6 @@ known_get(struct node *n, const struct peer *p)
 		k->heard_us = e->heard_us;
 	n->known[n->known_n++] = k;
 	return k;
-}
-
-static bool
-is_leaf(const struct node *n, const struct known *k)
-{
-	return leaf_set_find(n->leaves, &k->peer.id) != NULL;
 }
 
 /* ---- round trip times --------------------------------------------------- */
@@ -153,7 +206,7 @@ probe_send(struct node *n, struct known *k)
 		if (via)
 			out_frame_via(n, &via->peer, &k->peer.id, frame, len);
 	}
-	if (k->tries && k->dead_us == 0 && is_worth_a_detour(n, k))
+	if (k->tries && is_worth_a_detour(n, k))
 		relay_probe(n, k, frame, len);
 }
 
@@ -163,7 +216,8 @@ known_probe(struct node *n, struct known *k)
 	if (k->probing || k->revoked)
 		return;
 	k->probing = true;
-	k->tries = 0;
+	/* Dead for us, and listed by others: perhaps they can reach it. */
+	k->tries = k->dead_us && k->candidate;
 	probe_send(n, k);
 }
 
@@ -341,36 +395,6 @@ known_deadline(const struct node *n)
 	return at;
 }
 
-/* ---- forgetting --------------------------------------------------------- */
-
-/* How many leaves died after it. */
-static unsigned
-dead_rank(const struct node *n, const struct known *k)
-{
-	unsigned newer = 0;
-
-	for (unsigned i = 0; i < n->known_n; i++)
-		newer +=
-		    n->known[i]->was_leaf && n->known[i]->dead_us > k->dead_us;
-	return newer;
-}
-
-static bool
-is_in_office(const struct node *n, const struct known *k)
-{
-	if (k->probing || k->ghost_us > n->now_us || k->revoked)
-		return true;
-	for (unsigned s = 0; s < 2; s++)
-		if (n->gap[s].given_us > n->now_us &&
-		    id_eq(&n->gap[s].given_to, &k->peer.id))
-			return true;
-	if (k->dead_us && k->was_leaf && !k->gone)
-		return n->now_us - k->dead_us < DEAD_KEEP_US &&
-		       dead_rank(n, k) < DEAD_MAX;
-	return is_leaf(n, k) || relay_detour(n, &k->peer.id) ||
-	       n->now_us - k->used_us < IDLE_US;
-}
-
 void
 known_prune(struct node *n)
 {
@@ -382,7 +406,7 @@ known_prune(struct node *n)
 	for (unsigned i = 0; i < n->known_n; i++) {
 		struct known *k = n->known[i];
 
-		if (is_in_office(n, k))
+		if (is_in_office(n, k) || n->now_us - k->used_us < IDLE_US)
 			n->known[kept++] = k;
 		else
 			free(k);
@@ -398,6 +422,8 @@ known_prune(struct node *n)
 		}
 	}
 }
+
+/* ---- looking ------------------------------------------------------------ */
 
 unsigned
 node_dead(const struct node *n, struct peer *out, unsigned max)

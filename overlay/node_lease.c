@@ -351,6 +351,28 @@ side_asked(
 	return nonce & 1 ? SIDE_RIGHT : SIDE_LEFT;
 }
 
+/* Its leaf set is another than when we last saw it.  It may still be about to
+ * change, so it is asked for if that is so a beat later, too. */
+static void
+look_at_digest(struct node *n, struct known *k, uint32_t digest)
+{
+	bool differs = digest != k->digest;
+
+	if (differs && k->odd_us == 0)
+		k->odd_us = n->now_us;
+	else if (!differs)
+		k->odd_us = 0;
+	if (!leaf_set_find(n->leaves, &k->peer.id))
+		return;
+	if ((differs && n->now_us - k->odd_us >= n->config.beat_us / 2 &&
+		n->now_us - k->asked_us >= DIGEST_GAP_US) ||
+	    (k->unsettled && n->now_us - k->asked_us >= DEAD_RETRY_US)) {
+		k->asked_us = n->now_us;
+		k->odd_us = 0;
+		leaves_send(n, &k->peer, true, 0);
+	}
+}
+
 enum err
 lease_beat(
     struct node *n, const struct origin *o, const uint8_t *frame, size_t len)
@@ -374,13 +396,7 @@ lease_beat(
 	side = side_asked(n, &k->peer.id, m.nonce, &back);
 	if (m.grant)
 		granted(n, &k->peer.id, &m);
-	if (n->now_us - k->asked_us >=
-		(m.digest != k->digest ? DIGEST_GAP_US : DEAD_RETRY_US) &&
-	    (m.digest != k->digest || k->unsettled) &&
-	    leaf_set_find(n->leaves, &k->peer.id)) {
-		k->asked_us = n->now_us;
-		leaves_send(n, &k->peer, true, 0);
-	}
+	look_at_digest(n, k, m.digest);
 	if (!m.ask)
 		return OK;
 	g = &n->gap[side];

@@ -14,6 +14,12 @@
 #include <assert.h>
 
 #define ASK_GAP_US NODE_SECOND /* between two questions to one peer */
+/* A set that lacks its furthest member can wait until the neighbours have
+ * noticed the death as well. */
+#define REPAIR_CALM_US (10 * NODE_SECOND)
+/* Of those beyond a dead neighbour so many are asked at once whether they live,
+ * too; if they do not, those beyond them follow. */
+#define NEXT_ASKED 4u
 #define REPAIR_US (2 * NODE_SECOND) /* between tries to find our piece */
 
 bool
@@ -180,9 +186,16 @@ leaves_remove(struct node *n, struct known *k)
 		covered &= !beside[s] || id_eq(&n->gap[s].given_to, &was.id);
 	if (!k->gone && !(told && covered))
 		k->ghost_us = n->now_us + n->config.lease_us;
+	for (unsigned s = 0; s < 2; s++)
+		for (unsigned i = 0; i < leaf_set_side(n->leaves, s); i++)
+			if (id_eq(&leaf_set_at(n->leaves, s, i)->id, &was.id))
+				n->repair_sides |= 1u << s;
 	(void)leaf_set_remove(n->leaves, &was.id);
-	n->repair_us =
-	    min_us(n->repair_us, n->now_us + node_jitter(n, NODE_SECOND / 2));
+	n->repair_us = min_us(n->repair_us,
+	    n->now_us +
+		node_jitter(n, leaf_set_count(n->leaves) < n->config.leaf_half
+				   ? NODE_SECOND / 4
+				   : REPAIR_CALM_US));
 	changed(n);
 	if (!told || n->stage == STAGE_LEFT)
 		return;
@@ -192,8 +205,9 @@ leaves_remove(struct node *n, struct known *k)
 		bool near = false;
 
 		for (unsigned s = 0; s < 2; s++)
-			for (unsigned j = 0;
-			     beside[s] && j < leaf_set_side(n->leaves, s); j++)
+			for (unsigned j = 0; beside[s] && j < NEXT_ASKED &&
+					     j < leaf_set_side(n->leaves, s);
+			     j++)
 				near |= id_eq(
 				    &leaf_set_at(n->leaves, s, j)->id, &p->id);
 		if (near && m && !m->probing) {
@@ -205,14 +219,29 @@ leaves_remove(struct node *n, struct known *k)
 	}
 }
 
-/* A side is short: its furthest member knows who follows.  If most are gone at
- * once the ring is torn where we are; those in the table may know the piece
- * that we belong to. */
+static void
+repair_ask(struct node *n, const struct peer *p)
+{
+	struct known *k = known_get(n, p);
+
+	if (!k || k->probing)
+		return;
+	k->asked_us = n->now_us;
+	leaves_send(n, &k->peer, true, 0);
+}
+
+/* A side is short by its furthest member: that is one that the neighbour there
+ * has, whose own side reaches one further.  If most are gone at once the ring
+ * is torn where we are, and the furthest that is left may know more; those in
+ * the table may know the piece that we belong to. */
 static void
 repair(struct node *n)
 {
-	if (leaf_set_count(n->leaves) < n->config.leaf_half &&
-	    n->stage == STAGE_JOINED && join_ask_place(n) && n->repairs < 8) {
+	bool torn = leaf_set_count(n->leaves) < n->config.leaf_half;
+
+	if (torn && n->stage == STAGE_JOINED && join_ask_place(n) &&
+	    n->repairs < 8) {
+		n->repair_sides = 3;
 		n->repair_us =
 		    n->now_us + node_jitter(n, REPAIR_US << n->repairs / 2);
 		n->repairs++;
@@ -221,15 +250,14 @@ repair(struct node *n)
 	}
 	for (unsigned s = 0; s < 2; s++) {
 		unsigned count = leaf_set_side(n->leaves, s);
-		const struct peer *p =
-		    leaf_set_at(n->leaves, s, count ? count - 1 : 0);
-		struct known *k = p ? known_get(n, p) : NULL;
 
-		if (k && !k->probing) {
-			k->asked_us = n->now_us;
-			leaves_send(n, p, true, 0);
-		}
+		if (!(n->repair_sides & 1u << s) || count == 0)
+			continue;
+		repair_ask(n, leaf_set_at(n->leaves, s, 0));
+		if (torn && count > 1)
+			repair_ask(n, leaf_set_at(n->leaves, s, count - 1));
 	}
+	n->repair_sides = 0;
 }
 
 void
@@ -290,6 +318,57 @@ goodbye(struct node *n, struct known *k)
 	k->ghost_us = 0; /* it claims nothing any more: it says so itself */
 }
 
+/* How many members, nodes that are being asked, and others of the list are
+ * nearer on that side? */
+static unsigned
+rank(struct node *n, enum side side, const struct msg_leaves *m, unsigned at)
+{
+	const struct id *id = &m->peer[at].id;
+	unsigned nearer = 0;
+
+	for (unsigned i = 0; i < leaf_set_count(n->leaves); i++)
+		nearer += node_is_between(
+		    n, side, &leaf_set_member(n->leaves, i)->id, id);
+	for (unsigned i = 0; i < n->known_n; i++) {
+		const struct known *k = n->known[i];
+
+		nearer += k->probing && k->candidate && !k->dead_us &&
+			  leaf_set_wants(n->leaves, &k->peer.id) &&
+			  node_is_between(n, side, &k->peer.id, id);
+	}
+	for (unsigned i = 0; i < (unsigned)m->left + m->right; i++) {
+		const struct known *k = known_find(n, &m->peer[i].id);
+
+		nearer += leaf_set_wants(n->leaves, &m->peer[i].id) &&
+			  !(k && (k->dead_us || k->gone || k->revoked ||
+				     k->probing)) &&
+			  node_is_between(n, side, &m->peer[i].id, id);
+	}
+	return nearer;
+}
+
+/* Ask those of the list that would be members.  A set that lost one has room
+ * for any node of the ring, until the right one is found: only those are asked
+ * that would stay.  True: there is one that we want and do not have. */
+static bool
+consider_all(struct node *n, const struct msg_leaves *m)
+{
+	bool wanted[LEAVES_MAX] = { false }, any = false;
+
+	for (unsigned i = 0; i < (unsigned)m->left + m->right; i++)
+		wanted[i] =
+		    leaf_set_wants(n->leaves, &m->peer[i].id) &&
+		    (rank(n, SIDE_LEFT, m, i) < n->config.leaf_half ||
+			rank(n, SIDE_RIGHT, m, i) < n->config.leaf_half);
+	for (unsigned i = 0; i < (unsigned)m->left + m->right; i++) {
+		if (!wanted[i])
+			continue;
+		any = true;
+		leaves_consider(n, &m->peer[i]);
+	}
+	return any;
+}
+
 enum err
 leaves_got(
     struct node *n, const struct origin *o, const uint8_t *frame, size_t len)
@@ -323,11 +402,7 @@ leaves_got(
 		leaves_consider(n, &k->peer);
 	if (!m.ask && m.nonce)
 		lease_answer(n, &k->peer.id, &m);
-	k->unsettled = false;
-	for (unsigned i = 0; i < (unsigned)m.left + m.right; i++) {
-		leaves_consider(n, &m.peer[i]);
-		k->unsettled |= leaf_set_wants(n->leaves, &m.peer[i].id);
-	}
+	k->unsettled = consider_all(n, &m);
 	look_at_omitted(n, &k->peer, &m);
 	if (n->stage == STAGE_SEEKING)
 		n->stage = STAGE_PROBING;

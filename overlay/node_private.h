@@ -12,8 +12,9 @@
  *   node_table.c  CELLS, measuring, probing at a rate that follows churn
  *   node_relay.c  RELAY: detours round broken pairs
  *
- * Pointers to struct known stay good until node_prune(), which runs last in a
- * step; lists are walked in the order in which things were added. */
+ * Pointers to struct known stay good for a step, if what they point to was
+ * used in it or has an office (known_get() may make room); lists are walked in
+ * the order in which things were added. */
 #ifndef POST_OVERLAY_NODE_PRIVATE_H
 #define POST_OVERLAY_NODE_PRIVATE_H
 
@@ -25,8 +26,8 @@
 #define NEVER UINT64_MAX
 
 /* Peers in mind at once: two leaf sets' worth of candidates, the dead, the
- * hops of traffic.  Strangers beyond it are answered and forgotten. */
-#define KNOWN_MAX 256u
+ * hops of traffic.  Beyond it, who was of no use for longest is forgotten. */
+#define KNOWN_MAX 160u
 /* Of the dead, FreePastry's figures: enough to find the other side of a cut,
  * few enough to be asked again and again. */
 #define DEAD_MAX 20u
@@ -96,6 +97,7 @@ struct known {
 	uint64_t used_us; /* when we last had to do with it */
 	uint64_t dead_us; /* found dead then; 0: alive */
 	uint64_t ghost_us; /* dead, but may hold leases until then */
+	uint64_t odd_us; /* its digest differs since; 0: it does not */
 	uint64_t asked_us; /* LEAVES asked of or volunteered to it */
 	uint64_t boot;
 };
@@ -180,6 +182,7 @@ struct node {
 	struct gap gap[2];
 	uint64_t repair_us;
 	unsigned repairs; /* one after another */
+	unsigned repair_sides; /* bits */
 
 	struct known **known;
 	unsigned known_n, known_cap;

@@ -255,8 +255,12 @@ relay_got(
 			 !msg_leaves_decode(m.frame, m.frame_len, &leaves) &&
 			 !leaves.ask)
 			nonce = leaves.nonce;
-		if (nonce && nonce == k->nonce && k->dead_us == 0)
+		if (nonce && nonce == k->nonce) {
+			if (k->dead_us)
+				n->counters.false_deaths += k->heard_us != 0;
+			k->dead_us = k->ghost_us = 0;
 			relay_use(n, &k->peer.id, &from->id);
+		}
 	}
 	return node_frame(n, &o, m.frame, m.frame_len);
 }

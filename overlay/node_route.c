@@ -409,7 +409,7 @@ route_avoid(struct node *n, const struct id *id)
 		if (!t->held && id_eq(&t->to, id) &&
 		    !(last && id_eq(&last->id, id))) {
 			t->resent = TRANSIT_RESEND_MAX;
-			t->due_us = n->now_us;
+			t->due_us = n->now_us + 1; /* not in this step */
 		}
 	}
 }
