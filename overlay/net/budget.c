@@ -21,6 +21,7 @@ limits_init(struct limits *l)
 		.linger_us = NET_LINGER_MS * UINT64_C(1000),
 		.guest_us = NET_GUEST_MS * UINT64_C(1000),
 		.evict_us = NET_EVICT_MS * UINT64_C(1000),
+		.grace_us = NET_GRACE_MS * UINT64_C(1000),
 		.queue_max = NET_QUEUE_MAX,
 		.queued_max = NET_QUEUED_MAX,
 		.in_rate = NET_IN_RATE,

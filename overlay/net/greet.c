@@ -292,14 +292,14 @@ know_dialed(struct link *l, const struct id *id)
 	own = table_find(&n->table, id);
 	if (id_eq(id, &n->self) || (own && own->state == LINK_UP))
 		return ERR_EXISTS;
+	if (own && !own->outbound) /* theirs, about to be welcome */
+		return ERR_EXISTS;
 	l->peer.id = *id;
 	l->known = true;
-	if (own && own->outbound) {
+	if (own) {
 		yield(own, l); /* two dials of ours: this one is further */
 		return OK;
 	}
-	if (own) /* a connection of theirs that is about to be welcome */
-		return ERR_EXISTS;
 	if ((e = table_map(&n->table, l)))
 		return e;
 	return OK;

@@ -308,6 +308,11 @@ link_flush(struct link *l)
 	}
 	recount(l);
 	shut_if_done(l);
+	/* What did not go through the bufferevent, it does not tell of. */
+	if (l->wants_room &&
+	    !evbuffer_get_length(bufferevent_get_output(l->bev)))
+		bufferevent_trigger(l->bev, EV_WRITE,
+		    BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
 static void

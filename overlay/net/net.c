@@ -155,16 +155,35 @@ on_accept_error(struct evconnlistener *listener, void *arg)
 	listen_later(arg);
 }
 
-/* Who has been at the door for longest goes, for she makes least progress.  A
- * flood so costs the honest a retry, silence costs them nothing. */
+/* With a reset, which the dialer takes for bad luck and not for a refusal. */
 static void
-make_way(struct net *n, const struct net_addr *from, unsigned max)
+turn_away(struct net *n, struct link *l)
 {
-	struct link *oldest;
+	n->count.turned_away++;
+	socket_reset(bufferevent_getfd(l->bev));
+	link_kill(l, ERR_AGAIN);
+}
 
-	while (table_strangers(&n->table, from, &oldest) >= max) {
-		n->count.turned_away++;
-		link_kill(oldest, ERR_AGAIN);
+/* Who has been at the door for longest goes, for she makes least progress: of
+ * the newcomer's own address, if that has more than its share.  So silence
+ * costs nobody anything, and a flood costs those who come from its address a
+ * retry.  Many who come at once, as after a power cut, are no flood yet. */
+static void
+make_way(struct net *n, const struct net_addr *from)
+{
+	struct link *neighbour, *oldest;
+	unsigned near;
+
+	while ((near = table_strangers(&n->table, from, &neighbour)) >=
+		   n->limits.address_max &&
+	       neighbour->since_us + n->limits.grace_us < n->tick_us)
+		turn_away(n, neighbour);
+	while (table_strangers(&n->table, NULL, &oldest) >=
+	       n->limits.handshakes_max) {
+		if (near >= n->limits.address_max)
+			oldest = neighbour;
+		turn_away(n, oldest);
+		near = table_strangers(&n->table, from, &neighbour);
 	}
 }
 
@@ -181,8 +200,7 @@ on_accept(struct evconnlistener *listener, evutil_socket_t fd,
 	n->tick_us = net_now_us(n);
 	n->count.accepted++;
 	socket_net_addr(sa, &from);
-	make_way(n, &from, n->limits.address_max);
-	make_way(n, NULL, n->limits.handshakes_max);
+	make_way(n, &from);
 	if (!bucket_take(&n->accepts, n->tick_us))
 		listen_later(n); /* this one still comes in */
 	if (link_new(n, fd, false, &l)) {
@@ -572,8 +590,8 @@ net_send(struct net *n, const struct peer *peer, const void *bytes, size_t len)
 			return ERR_UNREACHABLE;
 		if ((e = dial(n, peer, &l)))
 			return e;
-		if (!l->mapped) /* failed at once: down() will tell */
-			return ERR_UNREACHABLE;
+		if (!l->mapped)
+			return OK; /* failed at once: as later, down() tells */
 	}
 	if (!has_room(l, len)) {
 		l->wants_room = true;

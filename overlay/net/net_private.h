@@ -24,7 +24,8 @@ struct evconnlistener;
 struct event;
 struct event_base;
 
-#define NET_ADDRESS_HANDSHAKES_MAX 8 /* of them from one address */
+#define NET_ADDRESS_HANDSHAKES_MAX 8 /* of them from one address, unless */
+#define NET_GRACE_MS 250	     /* they are younger than this */
 #define NET_DIALS_MAX 256	/* in flight, outbound */
 #define NET_QUEUED_MAX (64 << 20) /* bytes that wait for all slow peers */
 #define NET_TIE_MS 1000		/* a tie's loser waits so long at most */
@@ -48,7 +49,7 @@ struct event_base;
 struct limits {
 	unsigned links_max, handshakes_max, address_max, dials_max;
 	uint64_t handshake_us, tie_us, idle_us, stall_us, linger_us, guest_us,
-	    evict_us;
+	    evict_us, grace_us;
 	size_t queue_max, queued_max;
 	uint64_t in_rate, accepts;
 };
@@ -185,6 +186,7 @@ enum err socket_listen(
 enum err socket_new(const struct net_addr *a, int *fd) MUST_CHECK;
 void socket_options(int fd);
 void socket_suspect(int fd); /* is the other side there still? */
+void socket_reset(int fd);   /* when it is closed */
 uint32_t socket_rtt_us(int fd);
 
 /* ---- net.c -------------------------------------------------------------- */

@@ -173,6 +173,14 @@ socket_suspect(int fd)
 	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
 }
 
+void
+socket_reset(int fd)
+{
+	struct linger now = { .l_onoff = 1 };
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
 uint32_t
 socket_rtt_us(int fd)
 {

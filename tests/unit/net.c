@@ -379,6 +379,111 @@ two_strangers_that_dial_each_other_at_once_have_one_link(void **state)
 	}
 }
 
+/* ---- one way only ------------------------------------------------------- */
+
+struct burst {
+	struct peer to;
+	unsigned first, count, taken;
+};
+
+static void
+do_burst(struct node_test *t, void *arg)
+{
+	struct burst *b = arg;
+
+	while (b->taken < b->count &&
+	       net_send(t->net, &b->to, &b->taken, sizeof(b->taken)) == OK)
+		b->taken++;
+}
+
+static void
+expect_next(struct node_test *t, const struct peer *peer, const uint8_t *bytes,
+    size_t len)
+{
+	unsigned *next = t->arg, got;
+
+	(void)peer;
+	memcpy(&got, bytes, sizeof(got));
+	if (len != sizeof(got) || got != (*next)++)
+		t->broken = true;
+}
+
+/* The smaller node's dial goes first, but it goes nowhere: at a wall that
+ * swallows packets for good, or one that breaks after a while. */
+static void
+a_tie_that_waits_for_a_dial_in_vain_is_won_in_the_end(void **state)
+{
+	(void)state;
+	for (unsigned breaks = 0; breaks < 2; breaks++) {
+		struct net_addr any = loopback(0), wall;
+		struct node_test t[2], *small, *large;
+		struct burst b = { .count = 100 };
+		struct net_link link;
+		unsigned next = 0;
+		int door;
+
+		must(socket_listen(&any, &door, &wall)); /* never accepts */
+		nt_make(&t[0], &ring, 1, NULL);
+		nt_make(&t[1], &ring, 2, NULL);
+		small = id_cmp(&t[0].who.id, &t[1].who.id) < 0 ? t : t + 1;
+		large = small == t ? t + 1 : t;
+		/* The other way out would come too late to be taken for it. */
+		small->net->limits.handshake_us = 1000000000;
+		large->net->limits.handshake_us = 1000000000;
+		small->net->limits.tie_us = breaks ? 1000000000 : 300000;
+		large->arg = &next;
+		large->on_message = expect_next;
+		b.to = (struct peer){ .id = large->who.id, .addr = wall };
+		nt_run(small);
+		nt_run(large);
+		nt_do(small, do_burst, &b);
+		assert_int_equal(b.taken, 100);
+		nt_connect(large, nt_peer(small));
+		wait_until(nt_counters(small).accepted == 1);
+		nap_ms(100);
+		assert_int_equal(nt_get(large, ups), 0); /* held */
+		if (breaks)
+			close(door);
+		wait_until(nt_get(large, messages) == 100);
+		assert_int_equal(nt_get(small, ups), 1);
+		assert_int_equal(nt_get(large, ups), 1);
+		assert_int_equal(nt_get(small, downs), 0);
+		assert_int_equal(nt_get(large, downs), 0);
+		assert_true(nt_link_at(small, 0, &link));
+		assert_false(link.outbound);
+		assert_false(nt_link_at(small, 1, &link));
+		nt_end(small);
+		nt_end(large);
+		if (!breaks)
+			close(door);
+	}
+}
+
+/* A full queue of a link that is not up yet, which never is a bufferevent's. */
+static void
+who_was_refused_room_before_the_link_was_up_is_told_when_it_is(void **state)
+{
+	struct node_test a, b;
+	struct burst burst = { .count = 100000 };
+	unsigned next = 0;
+
+	(void)state;
+	nt_make(&a, &ring, 1, NULL);
+	nt_make(&b, &ring, 2, NULL);
+	a.net->limits.queue_max = 4000;
+	b.arg = &next;
+	b.on_message = expect_next;
+	burst.to = nt_peer(&b);
+	do_burst(&a, &burst);
+	assert_in_range(burst.taken, 10, 1000);
+	nt_run(&a);
+	nt_run(&b);
+	wait_until(nt_get(&a, rooms) == 1);
+	wait_until(nt_get(&b, messages) == burst.taken);
+	nt_end(&a);
+	nt_end(&b);
+}
+
 int
 main(void)
 {
@@ -391,6 +496,10 @@ main(void)
 		    links_made_from_both_sides_at_once_become_one_and_lose_nothing),
 		cmocka_unit_test(
 		    two_strangers_that_dial_each_other_at_once_have_one_link),
+		cmocka_unit_test(
+		    a_tie_that_waits_for_a_dial_in_vain_is_won_in_the_end),
+		cmocka_unit_test(
+		    who_was_refused_room_before_the_link_was_up_is_told_when_it_is),
 	};
 
 	test_ring_init(&ring, "rice.example");
