@@ -5,7 +5,6 @@
 #include "overlay/session_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 
 static struct test_ring ring, other_ring;
