@@ -145,6 +145,39 @@ index_count(struct index_txn *txn, enum index_table t, uint64_t *out)
 	return txn->ix->ops->count(txn, t, out);
 }
 
+static enum err
+check_table(struct index_txn *txn, enum index_table t)
+{
+	struct index_bytes key, val;
+	struct index_cursor *c = NULL;
+	const struct index_ops *ops = txn->ix->ops;
+	uint64_t count, met = 0;
+	enum err e;
+
+	if ((e = ops->count(txn, t, &count)))
+		return e;
+	e = ops->seek(txn, t, (struct index_bytes){ 0 }, &c, &key, &val);
+	for (; !e; e = ops->next(c, &key, &val))
+		met++;
+	if (c)
+		ops->cursor_close(c);
+	if (e == ERR_ABSENT)
+		e = met == count ? OK : ERR_CORRUPT;
+	return e;
+}
+
+enum err
+index_check(struct index *ix)
+{
+	struct index_txn *txn = NULL;
+	enum err e = index_begin_read(ix, &txn);
+
+	for (unsigned t = 0; !e && t < INDEX_TABLES; t++)
+		e = check_table(txn, t);
+	index_abort(&txn);
+	return e;
+}
+
 enum err
 index_clear(struct index_txn *txn)
 {

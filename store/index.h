@@ -94,6 +94,9 @@ void index_cursor_close(struct index_cursor *c); /* NULL is allowed */
 enum err index_count(
     struct index_txn *txn, enum index_table t, uint64_t *out) MUST_CHECK;
 
+/* Read every row of every table.  ERR_CORRUPT: there is damage. */
+enum err index_check(struct index *ix) MUST_CHECK;
+
 /* Empty every table: the first step of a rebuild. */
 enum err index_clear(struct index_txn *txn) MUST_CHECK;
 

@@ -1,6 +1,7 @@
 /* scrub.c - is every byte still what it was?
  *
- * First every frame of every pack is read and its checksum compared: damage is found even
+ * First every row of the index is read: without it nothing else is found.
+ * Then every frame of every pack is read and its checksum compared: damage is found even
  * where no file of today reaches.  Then every file of the log is asked for its
  * blocks, so that what is wrong is told by the name people know. */
 #include "store/store_private.h"
@@ -190,7 +191,11 @@ store_scrub(struct store *s, const char *path, scrub_fn *fn, void *arg,
 	memset(out, 0, sizeof(*out));
 	if (!buf)
 		return ERR_NOMEM;
-	if (!(e = store_checkpoint(s)) && !*path)
+	if ((e = index_check(s->env.index)) == ERR_CORRUPT)
+		set_problem(s,
+		    "index/data.mdb: damaged: run 'post umount' and 'post "
+		    "scrub --repair'");
+	if (!e && !(e = store_checkpoint(s)) && !*path)
 		e = blockdb_walk(s->env.disk, check_frame, &sc);
 	if (!e && strlen(path) >= SCRUB_PATH_MAX)
 		e = ERR_NAME_TOO_LONG;

@@ -393,6 +393,9 @@ store_open(
 		if (e == ERR_CORRUPT && env->why && !env->why[0])
 			say_why(env, s->problem[0]
 				? s->problem
+			    : index_check(env->index) == ERR_CORRUPT
+				? "index/data.mdb: damaged: run 'post scrub "
+				  "--repair'"
 				: "index or packs: damaged: run 'post scrub "
 				  "--repair'");
 		store_abandon(s);

@@ -311,8 +311,11 @@ check_node(struct doctor *d)
 		return;
 	}
 	if ((e = index_lmdb_open(path, &ix)) == OK) {
+		e = index_check(ix);
 		index_close(ix);
-		found(d, WELL, "index", "", "opens");
+	}
+	if (e == OK) {
+		found(d, WELL, "index", "", "opens, and is whole");
 	} else {
 		found(d, WRONG, "index", "post scrub --repair", "%s",
 		    err_text(e));

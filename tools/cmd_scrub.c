@@ -231,11 +231,15 @@ open_or_rebuild(struct home *h, bool force, struct result *r, bool *rebuilt)
 		/* The one file that no index is made from. */
 		if (e && strncmp(why, HOME_FORMAT ":", 7) == 0)
 			return fail(err_status(e), "%s/%s", h->dir, why);
-		if (e == OK && !force)
-			return STATUS_DONE;
 		if (e == OK) {
+			enum err damage = index_check(h->index);
+
+			if (!damage && !force)
+				return STATUS_DONE;
 			e = store_close(h->store);
 			h->store = NULL;
+			if (damage)
+				e = damage;
 		}
 	}
 	if (e == ERR_NEWER || e == ERR_NOSPACE || e == ERR_NOMEM ||

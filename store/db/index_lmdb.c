@@ -544,6 +544,8 @@ lm_next(struct index_cursor *cursor, struct index_bytes *key,
 
 	if (!c->cursor)
 		return lmdb_tree_next(&c->path, key, val);
+	if (atomic_load(&lm->broken))
+		return ERR_CORRUPT;
 	/* The next row is in the same leaf, or in the one beside it. */
 	TRAPPED(lm, rc, mdb_cursor_get(c->cursor, &k, &v, MDB_GET_CURRENT));
 	if (!rc && (e = vet(cursor->txn, c->t,

@@ -450,6 +450,7 @@ random_changes_match_a_naive_shadow(void **state)
 	}
 	for (unsigned i = 0; i < SNAPSHOTS; i++)
 		index_abort(&reader[i]);
+	assert_int_equal(index_check(f->ix), OK);
 }
 
 static void
