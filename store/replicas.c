@@ -699,6 +699,7 @@ replicas_free(struct replicas *r)
 	while (r->peers)
 		peer_free(r->peer[--r->peers]);
 	past_place_fini(&r->place);
+	free(r->leaving);
 	free(r->given);
 	while (r->first) {
 		struct past_action *next = r->first->next;

@@ -8,8 +8,9 @@
  * but its seed.
  *
  * Who holds an id: the k nearest it, passing over a node whose site has one
- * already while there are others among the 3k nearest (`struct replica_node`
- * tells sites); so two nodes that know the same 3k name the same holders.
+ * already while there are others among the nearest 3k, or 12 if that is less
+ * (`struct replica_node` tells sites); so two nodes that know these name the
+ * same holders.
  * Where the leaf set does not reach so far, the holders are asked for by
  * routing to the id's home, and remembered for a while for the range of ids
  * that the answer is good for.
@@ -119,7 +120,8 @@ struct replicas_config {
 	struct id self;
 	uint64_t site;
 	uint8_t where[REPLICA_WHERE_BYTES]; /* told to those who ask */
-	unsigned k;		/* 3; the same for all of the ring */
+	unsigned k; /* 3; the same for all of the ring; beyond 12 only where
+		       the ring is whole in the leaf set */
 	uint64_t seed;
 	struct holdings holdings;
 	/* 0: the default, in brackets */

@@ -19,6 +19,7 @@
 
 #define LIST_IDS 256u /* ids on both sides together, when no longer halved */
 #define ANY_EVERY 8u
+#define DEFER_MAX 16u
 #define EXPIRED_MAX 512u /* in one sweep's action */
 
 _Static_assert(LIST_IDS <= REPLICA_BATCH_IDS, "a list fits its message");
@@ -283,7 +284,7 @@ sweep_expired(struct replicas *r)
 static void
 leave(struct replicas *r, const struct id *id)
 {
-	struct past_leaving *l = &r->leaving[r->leavings];
+	struct past_leaving *l;
 	uint32_t near[3 * REPLICA_K_MAX];
 	unsigned count, holders;
 	bool self;
@@ -291,6 +292,11 @@ leave(struct replicas *r, const struct id *id)
 	if (!past_holders(r, id, 0, near, &count, &holders, &self) || self ||
 	    holders == 0)
 		return;
+	if (!r->leaving)
+		r->leaving = malloc(PAST_LEAVING_MAX * sizeof(*r->leaving));
+	if (!r->leaving)
+		return; /* the next sweep */
+	l = &r->leaving[r->leavings];
 	*l = (struct past_leaving){ .id = *id, .holders = holders };
 	memcpy(l->peer, near, holders * sizeof(near[0]));
 	r->leavings++;
@@ -305,6 +311,8 @@ sweep_leaving(struct replicas *r)
 	struct id id;
 
 	r->leavings = 0; /* who has not confirmed is asked again */
+	free(r->leaving);
+	r->leaving = NULL;
 	while (r->leavings < PAST_LEAVING_MAX) {
 		if (!r->c.holdings.next(
 			r->c.holdings.arg, NULL, &r->leave_from, &id)) {
@@ -374,11 +382,14 @@ past_exchange_timers(struct replicas *r)
 			continue;
 		}
 		p->exchange_us = r->now_us + past_jitter(r, r->c.exchange_us);
-		/* What is going there would be found to differ. */
-		if (p->flying || p->queue[PAST_REPAIR].count)
+		/* What is going there would be found to differ; but who always
+		 * sends must compare as well. */
+		if ((p->flying || p->queue[PAST_REPAIR].count) &&
+		    p->deferred++ < DEFER_MAX)
 			p->exchange_us =
 			    r->now_us + past_jitter(r, r->c.answer_us);
 		else {
+			p->deferred = 0;
 			compare(r, p);
 			past_head_exchange(r, p);
 		}

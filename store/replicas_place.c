@@ -6,7 +6,7 @@
  * when the nodes change, into segments of constant holders: a look-up is a
  * binary search, and whatever goes by ranges (digests, leases) has them.
  *
- * Sites: of the window, the 3k nearest, first those whose site no nearer holder
+ * Sites: of the window (PAST_WINDOW() nearest), first those whose site no nearer holder
  * has, then, if these are too few, the nearest of the others.  A window, so
  * that the choice rests on nodes that everyone near the id knows. */
 #include "store/replicas_private.h"
@@ -104,7 +104,9 @@ past_nearer(const struct id *key, const struct id *a, const struct id *b)
 static unsigned
 window_max(const struct past_place *p)
 {
-	return 3 * p->k < p->count ? 3 * p->k : p->count;
+	unsigned max = PAST_WINDOW(p->k);
+
+	return max < p->count ? max : p->count;
 }
 
 /* The window of a key, nearest first.  False: nodes that we do not know may be
@@ -115,7 +117,7 @@ window(const struct past_place *p, const struct id *key, uint8_t *out)
 	unsigned max = window_max(p), above = 0, taken, up, down;
 	bool known = true;
 
-	if (!p->whole && 3 * p->k > p->count)
+	if (!p->whole && PAST_WINDOW(p->k) > p->count)
 		known = false;
 	while (above < p->count && id_cmp(&p->node[above].id, key) < 0)
 		above++;
@@ -194,7 +196,8 @@ same_holders(const struct past_segment *a, const struct past_segment *b)
 static enum err
 cut(struct past_place *p)
 {
-	unsigned apart = 3 * p->k < p->count ? 3 * p->k : p->count - 1;
+	unsigned apart =
+	    PAST_WINDOW(p->k) < p->count ? PAST_WINDOW(p->k) : p->count - 1;
 	struct past_segment *segment, *fit;
 	struct id *at;
 	size_t cuts = 0;

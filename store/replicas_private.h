@@ -127,6 +127,11 @@ size_t past_block_bytes(enum past_kind kind, const struct replica_block *b);
 
 /* ---- placement (replicas_place.c) --------------------------------------- */
 
+/* Nodes that are looked at for an id.  All holders of an id know all of its
+ * window, wherever they stand in it, if it is no longer than half a leaf set
+ * (12). */
+#define PAST_WINDOW(k) (3 * (k) <= 12 ? 3 * (k) : (k) > 12 ? (k) : 12)
+
 struct past_segment { /* ids with the same holders: to the next one's `from` */
 	struct id from;
 	uint8_t count, window;
@@ -203,7 +208,8 @@ struct past_peer {
 	unsigned gets;		/* questions for blocks, unanswered */
 	uint64_t quiet_until_us; /* it did not answer: nothing new till then */
 	uint64_t exchange_us;	 /* when to compare with it */
-	unsigned exchanges;
+	unsigned exchanges;	 /* made */
+	unsigned deferred;	 /* since then: it was busy */
 	struct past_ids queue[PAST_CLASSES];
 	struct past_ids fetches; /* ids to ask it for */
 };
@@ -350,7 +356,7 @@ struct replicas {
 	struct past_head_op *head_ops;
 	struct past_renewal *renewals;
 	uint64_t renew_us, sweep_us;
-	struct past_leaving leaving[PAST_LEAVING_MAX];
+	struct past_leaving *leaving; /* PAST_LEAVING_MAX, or NULL: none */
 	unsigned leavings;
 	struct id leave_from, expire_from;
 

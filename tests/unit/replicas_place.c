@@ -38,8 +38,12 @@ plain(const struct replica_node *ring, unsigned count, unsigned k,
 {
 	struct replica_node near[RING_MAX], swap;
 	bool taken[RING_MAX] = { false };
-	unsigned window = 3 * k < count ? 3 * k : count, n = 0, at = 0;
+	unsigned window = 3 * k, n = 0, at = 0;
 
+	if (window > 12)
+		window = k > 12 ? k : 12;
+	if (window > count)
+		window = count;
 	memcpy(near, ring, count * sizeof(*ring));
 	for (unsigned i = 1; i < count; i++)
 		for (unsigned j = i;
@@ -172,13 +176,14 @@ what_a_leaf_set_decides_is_what_the_whole_ring_decides(void **state)
 		unsigned n =
 		    make_ring(&g, ring, 60, (unsigned)rng_below(&g, 5));
 		unsigned me = (unsigned)rng_below(&g, n), half = 12;
+		unsigned k = round % 2 ? 3 : 1 + (unsigned)rng_below(&g, 12);
 
 		for (unsigned i = 0; i < half; i++) {
 			leaf[i] = ring[(me + n - 1 - i) % n];
 			leaf[half + i] = ring[(me + 1 + i) % n];
 		}
 		assert_true(n > 2 * half);
-		assert_int_equal(past_place_set(&p, &ring[me], 3, leaf,
+		assert_int_equal(past_place_set(&p, &ring[me], k, leaf,
 				     2 * half, half, false),
 		    OK);
 		for (unsigned i = 0; i < 200; i++) {
@@ -189,7 +194,7 @@ what_a_leaf_set_decides_is_what_the_whole_ring_decides(void **state)
 			any_id(&g, &key);
 			if (i % 2)
 				sharp_key(&g, leaf, 2 * half, &key);
-			count = plain(ring, n, 3, &key, want);
+			count = plain(ring, n, k, &key, want);
 			s = past_place_find(&p, &key);
 			for (unsigned j = 0; j < count; j++)
 				mine |= id_eq(&want[j], &ring[me].id);
