@@ -235,9 +235,11 @@ tell(struct replicas *r, struct past_ids *of, enum replicas_action_kind kind)
 {
 	struct replicas_action a = { .kind = kind };
 
+	if (of->count == 0)
+		return;
 	a.ids = of->v + of->head;
 	a.id_count = of->count;
-	if (of->count && past_act(r, &a))
+	if (past_act(r, &a))
 		of->count = of->head = 0;
 }
 
