@@ -328,8 +328,6 @@ join_check(struct node *n)
 		if (leaf_set_count(n->leaves)) {
 			n->stage = STAGE_JOINED;
 			n->joined_us = n->now_us;
-			n->cells_us =
-			    n->now_us + node_jitter(n, n->config.cells_us);
 			n->seek_us = n->now_us + node_jitter(n, SEEK_US);
 			lease_timers(n);
 		} else {

@@ -403,10 +403,14 @@ known_prune(struct node *n)
 	if (n->now_us < n->prune_us)
 		return;
 	n->prune_us = n->now_us + PRUNE_US;
+	/* All are judged before one is freed: the dead are ranked. */
+	for (unsigned i = 0; i < n->known_n; i++)
+		n->known[i]->kept = is_in_office(n, n->known[i]) ||
+				    n->now_us - n->known[i]->used_us < IDLE_US;
 	for (unsigned i = 0; i < n->known_n; i++) {
 		struct known *k = n->known[i];
 
-		if (is_in_office(n, k) || n->now_us - k->used_us < IDLE_US)
+		if (k->kept)
 			n->known[kept++] = k;
 		else
 			free(k);

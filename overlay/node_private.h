@@ -88,6 +88,7 @@ struct known {
 	bool gone; /* said goodbye */
 	bool unsettled; /* it listed one that we want and could not get */
 	bool revoked;
+	bool kept; /* for known_prune() */
 	uint8_t tries, malformed;
 	uint32_t rtt_us, dev_us; /* 0: not measured */
 	uint32_t digest; /* of its leaf set, as last seen */
@@ -204,7 +205,8 @@ struct node {
 	struct peer *measure;
 	unsigned measure_n;
 	uint64_t measure_us, probe_us, cells_us, row_asked_us;
-	uint64_t cells_nonce, joined_us;
+	uint64_t joined_us;
+	unsigned exchanges;
 	uint64_t fail_us[FAILS];
 	unsigned fail_n;
 

@@ -80,6 +80,24 @@ nearest_cell(struct node *n, const struct transit *t, unsigned shared)
 	return best;
 }
 
+/* The leaf that shares most with the key, if that is more than we do. */
+static const struct peer *
+leaf_beyond(struct node *n, const struct transit *t, unsigned shared)
+{
+	const struct peer *best = NULL;
+
+	for (unsigned i = 0; i < leaf_set_count(n->leaves); i++) {
+		const struct peer *p = leaf_set_member(n->leaves, i);
+		unsigned more = id_shared_digits(&p->id, &t->key);
+
+		if (more > shared && is_open(n, t, &p->id)) {
+			shared = more;
+			best = p;
+		}
+	}
+	return best;
+}
+
 /* NULL: nobody but us. */
 static const struct peer *
 next_hop(struct node *n, const struct transit *t)
@@ -98,13 +116,21 @@ next_hop(struct node *n, const struct transit *t)
 									: leaf;
 	}
 	e = routing_table_next(n->table, &t->key);
-	if (e && is_open(n, t, &e->peer.id))
+	if (e && !is_open(n, t, &e->peer.id))
+		e = NULL;
+	/* Leaves need no cell, and yet may be what it would hold, or lead
+	 * further. */
+	cell = leaf_beyond(
+	    n, t, e ? id_shared_digits(&e->peer.id, &t->key) : shared);
+	if (cell)
+		return cell;
+	if (e)
 		return &e->peer;
 	cell = nearest_cell(n, t, shared);
 	if (!cell || (leaf && id_shared_digits(&leaf->id, &t->key) >= shared &&
 			 id_nearer(&t->key, &leaf->id, &cell->id)))
 		cell = leaf;
-	if (!e && cell)
+	if (cell)
 		table_ask_row(n, &t->key, cell);
 	return cell;
 }

@@ -21,6 +21,9 @@
 /* Of a row exchanged in calm times so many are measured: most of it was
  * before, and was too far. */
 #define LEARN_MAX 4u
+/* A new table is full of what happened to be at hand; so many rows are
+ * exchanged twenty times as often. */
+#define FRESH_EXCHANGES 8u
 #define ROW_ASK_GAP_US (10 * NODE_SECOND)
 
 /* ---- learning ----------------------------------------------------------- */
@@ -278,9 +281,13 @@ table_timers(struct node *n)
 	if (routing_table_count(n->table) == 0)
 		return;
 	if (n->cells_us <= n->now_us) {
-		if (n->cells_us) /* not at the very first */
+		bool fresh = n->exchanges < FRESH_EXCHANGES;
+
+		if (n->exchanges++)
 			exchange(n);
-		n->cells_us = n->now_us + node_jitter(n, n->config.cells_us);
+		n->cells_us =
+		    n->now_us + node_jitter(n, fresh ? n->config.cells_us / 20
+						     : n->config.cells_us);
 	}
 	if (n->probe_us <= n->now_us) {
 		uint64_t next;
