@@ -8,27 +8,20 @@
  * the thread's.  Those that ended are kept reset and renewed, so that to begin
  * one costs a lock and no allocation.
  *
- * Damage: LMDB trusts its file, to the point of following a wrong bit out of
- * its map.  So it is asked for nothing that was not looked at before.  A read
- * transaction is LMDB's only to hold its snapshot; what it reads is read by
- * lmdb_tree.c, through a map of our own, and each row has a checksum.  A write
- * transaction has its changes in LMDB's memory and must ask LMDB; before each
- * call the committed pages that the call may touch are vetted.  LMDB's own
- * trees are vetted when the file is opened.  What these find, and LMDB's own
- * checks (MDB_CORRUPTED and its kin), is ERR_CORRUPT; LMDB's assertions, which
- * would end the process, are caught by a jump out of the call, after which this
- * index answers nothing but ERR_CORRUPT.  A mapped file that is shorter than
- * LMDB believes is SIGBUS at some later read, so lmdb_file_check() compares them
- * before it is mapped.
- *
- * Not noticed is a list of free pages with another number in it that is in
- * bounds and in order: LMDB will write over a page in use, which is then found
- * out by those who read that page.  Nor is a page that is damaged after it was
- * vetted, read back from the disk, and then written by LMDB; its rows still
- * have their checksums. */
+ * Damage: LMDB trusts its file.  Each row has a checksum of ours, which every
+ * read compares.  What LMDB's own checks find (MDB_CORRUPTED and its kin) is
+ * ERR_CORRUPT as well; its assertions, which would end the process, are caught
+ * by a jump out of the call, after which this index answers nothing but
+ * ERR_CORRUPT.  A mapped file that is shorter than LMDB believes is SIGBUS at
+ * some later read, so check_file() compares them before it is mapped.  A wrong
+ * bit in a page's own header can still mislead LMDB, as far as ending us: all
+ * that is kept here is made anew from the packs.  To read LMDB's pages with
+ * code of our own was tried: 700 lines that follow another program's private
+ * format are the larger risk. */
+#include "store/index_private.h"
+
+#include "overlay/base/map.h"
 #include "overlay/base/wire.h"
-#include "store/db/lmdb_file.h"
-#include "store/db/lmdb_tree.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -40,12 +33,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Address space, not bytes: never grown, and more than an index needs. */
+#define MAP_BYTES ((size_t)64 << 30)
+
 /* Read transactions at a time, idle ones included. */
 #define READERS_MAX 510
+
+/* The file is kept this much longer than its last used page; see
+ * keep_ahead(). */
+#define AHEAD_BYTES ((off_t)4 << 20)
+
+/* What is_full() asks for. */
+#define PROBE_BYTES ((off_t)64 << 10)
+
+/* The kernel reads no more than its readahead window for one advice. */
+#define WARM_STEP ((off_t)128 << 10)
+
+#define PATH_BYTES 4096
+
+/* Of a row: FORMAT.md, "Index".  Rows of another format have other checksums:
+ * to this program they are damaged, and it makes the index anew. */
+#define ROW_FORMAT UINT64_C(2)
+#define SUM_BYTES 4
 
 static const char *const table_name[INDEX_TABLES] = {
 	[INDEX_META] = "meta",
@@ -57,37 +69,24 @@ static const char *const table_name[INDEX_TABLES] = {
 	[INDEX_LEDGER] = "ledger",
 };
 
-/* The file as one transaction found it: a reader's snapshot, or what a writer
- * began with. */
-struct snapshot {
-	uint64_t pages;
-	struct lmdb_tree names, free;
-	struct lmdb_tree table[INDEX_TABLES];
-	bool known[INDEX_TABLES]; /* whether it was looked up in names */
-};
-
 struct lm_txn {
 	struct index_txn base;
 	MDB_txn *txn;
-	struct snapshot at;
 	enum err failed; /* why it is of no more use */
 	struct lm_txn *next; /* idle */
 };
 
 struct lm_cursor {
 	struct index_cursor base;
+	MDB_cursor *cursor;
 	enum index_table t;
-	MDB_cursor *cursor; /* of a write transaction */
-	struct lmdb_path path; /* of a read transaction */
 };
 
 struct lm {
 	struct index base;
 	MDB_env *env;
 	MDB_dbi dbi[INDEX_TABLES];
-	struct lmdb_map map;
 	atomic_bool broken; /* an assertion of LMDB failed */
-	atomic_ullong commits; /* begun */
 	pthread_mutex_t lock;
 	struct lm_txn *idle; /* read transactions, reset */
 	unsigned open; /* transactions */
@@ -158,24 +157,150 @@ on_assert(MDB_env *env, const char *text)
 		trap = NULL;                                                   \
 	} while (0)
 
+/* ---- the file before and after LMDB ------------------------------------- */
+
+/* The first two pages of a file of LMDB 0.9 (data version 1), in the byte
+ * order and word size of this machine: the one that has the higher txnid is
+ * in force. */
+struct meta_page {
+	uint64_t pgno;
+	uint16_t pad, flags, lower, upper;
+	uint32_t magic, version;
+	uint64_t address, map_size;
+	struct {
+		uint32_t pad; /* of the first: page size */
+		uint16_t flags, depth;
+		uint64_t branches, leaves, overflows, entries, root;
+	} db[2]; /* free pages, names of the others */
+	uint64_t last_pgno, txnid;
+};
+
+_Static_assert(sizeof(size_t) == 8, "LMDB's page numbers are size_t");
+_Static_assert(sizeof(struct meta_page) == 152, "as LMDB has it");
+
+#define META_FLAG 0x08u
+#define META_MAGIC 0xbeefc0deu
+#define META_VERSION 1u
+#define NO_PAGE UINT64_MAX
+
+static bool
+meta_is_sane(const struct meta_page *m, uint64_t pgno, uint64_t size)
+{
+	uint64_t psize = m->db[0].pad;
+
+	if (m->pgno != pgno || !(m->flags & META_FLAG) ||
+	    m->magic != META_MAGIC || m->version != META_VERSION ||
+	    psize < 512 || psize > 65536 || (psize & (psize - 1)) ||
+	    m->last_pgno < 1 || m->last_pgno >= MAP_BYTES / psize)
+		return false;
+	for (unsigned i = 0; i < 2; i++)
+		if (m->db[i].root != NO_PAGE &&
+		    (m->db[i].root < 2 || m->db[i].root > m->last_pgno))
+			return false;
+	return (m->last_pgno + 1) * psize <= size;
+}
+
+static enum err
+read_meta(int fd, off_t at, struct meta_page *out)
+{
+	ssize_t got = pread(fd, out, sizeof(*out), at);
+
+	if (got < 0)
+		return err_from_errno(errno);
+	return (size_t)got == sizeof(*out) ? OK : ERR_CORRUPT;
+}
+
+static enum err
+join(char out[PATH_BYTES], const char *path, const char *name)
+{
+	int len = snprintf(out, PATH_BYTES, "%s/%s", path, name);
+
+	return len < PATH_BYTES ? OK : ERR_NAME_TOO_LONG;
+}
+
+/* ERR_ABSENT: there is no file yet. */
+static enum err
+check_file(const char *path)
+{
+	struct meta_page m[2];
+	char name[PATH_BYTES];
+	struct stat st;
+	enum err e;
+	int fd;
+
+	e = join(name, path, "data.mdb");
+	if (e)
+		return e;
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_from_errno(errno);
+	e = fstat(fd, &st) ? err_from_errno(errno) : OK;
+	if (!e)
+		e = read_meta(fd, 0, &m[0]);
+	if (!e && !meta_is_sane(&m[0], 0, UINT64_MAX))
+		e = ERR_CORRUPT;
+	if (!e)
+		e = read_meta(fd, (off_t)m[0].db[0].pad, &m[1]);
+	/* The older one may speak of pages that were never written. */
+	if (!e && (!meta_is_sane(&m[1], 1, UINT64_MAX) ||
+		      m[0].db[0].pad != m[1].db[0].pad ||
+		      !meta_is_sane(&m[m[0].txnid < m[1].txnid],
+			  m[0].txnid < m[1].txnid, (uint64_t)st.st_size)))
+		e = ERR_CORRUPT;
+	close(fd);
+	return e;
+}
+
+/* LMDB does not write pages that a transaction took and gave back, so a sound
+ * file may end before its last page, just as a truncated one does.  Keep it
+ * longer than it need be, and the two can be told apart.  Failing costs no
+ * more than a false alarm after a crash in between. */
 static void
 keep_ahead(struct lm *lm)
 {
 	MDB_envinfo info;
+	MDB_stat stat;
+	struct stat st;
+	off_t used;
 	int fd;
 
-	if (!mdb_env_info(lm->env, &info) && !mdb_env_get_fd(lm->env, &fd))
-		lmdb_file_keep_ahead(
-		    fd, (info.me_last_pgno + 1) * lm->map.page_bytes);
+	if (mdb_env_info(lm->env, &info) || mdb_env_stat(lm->env, &stat) ||
+	    mdb_env_get_fd(lm->env, &fd) || fstat(fd, &st))
+		return;
+	used = (off_t)(info.me_last_pgno + 1) * (off_t)stat.ms_psize;
+	if (st.st_size >= used + AHEAD_BYTES / 2 ||
+	    ftruncate(fd, used + AHEAD_BYTES))
+		return;
+	if (st.st_size < used)
+		(void)fdatasync(fd);
 }
 
+/* LMDB makes EIO of a write that ended early, which is how a disk first says
+ * that it is full.  Ask for a little more room to learn which it was. */
 static bool
 is_full(struct lm *lm)
 {
+	struct stat st;
 	int fd;
 
-	return !mdb_env_get_fd(lm->env, &fd) &&
-	       translate(lmdb_file_probe(fd)) == ERR_NOSPACE;
+	if (mdb_env_get_fd(lm->env, &fd) || fstat(fd, &st) ||
+	    !fallocate(fd, 0, st.st_size, PROBE_BYTES))
+		return false;
+	return translate(errno) == ERR_NOSPACE;
+}
+
+static enum err
+sync_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum err e = OK;
+
+	if (fd < 0)
+		return err_from_errno(errno);
+	if (fsync(fd))
+		e = err_from_errno(errno);
+	close(fd);
+	return e;
 }
 
 /* ---- transactions ------------------------------------------------------- */
@@ -235,85 +360,26 @@ begin(struct lm *lm, unsigned flags, MDB_txn **out)
 	return rc;
 }
 
-/* Where the transaction's trees are, as its meta page tells.  ERR_BUSY: that
- * page may have been written over while it was read. */
-static enum err
-look(struct lm *lm, struct lm_txn *t, bool write, unsigned long long commits)
-{
-	/* A writer has the number that its commit will have. */
-	uint64_t id = mdb_txn_id(t->txn) - write;
-	struct snapshot *at = &t->at;
-	struct lmdb_meta m;
-	enum err e;
-
-	memcpy(&m, lm->map.base + (id & 1) * lm->map.page_bytes, sizeof(m));
-	atomic_thread_fence(memory_order_acquire);
-	/* The second commit after it writes that page again. */
-	if (!write && atomic_load(&lm->commits) != commits)
-		return ERR_BUSY;
-	if (m.txnid != id || !lmdb_meta_is_sane(&m, id & 1, UINT64_MAX))
-		return ERR_CORRUPT;
-	memset(at->known, 0, sizeof(at->known));
-	at->pages = m.last_pgno + 1;
-	e = lmdb_tree_init(
-	    &at->free, &lm->map, at->pages, &m.db[0], LMDB_TREE_FREE);
-	return e ? e
-		 : lmdb_tree_init(&at->names, &lm->map, at->pages, &m.db[1],
-		       LMDB_TREE_NAMES);
-}
-
-/* One of the snapshot's tables. */
-static enum err
-table_of(struct lm_txn *t, enum index_table table, struct lmdb_tree **out)
-{
-	struct snapshot *at = &t->at;
-	struct index_bytes name = { table_name[table],
-		strlen(table_name[table]) };
-	struct index_bytes val;
-	struct lmdb_db db;
-	enum err e;
-
-	*out = &at->table[table];
-	if (at->known[table])
-		return OK;
-	if ((e = lmdb_tree_get(&at->names, name, &val)))
-		return e == ERR_ABSENT ? ERR_CORRUPT : e;
-	memcpy(&db, val.p, sizeof(db));
-	if ((e = lmdb_tree_init(*out, at->names.map, at->pages, &db, table)))
-		return e;
-	at->known[table] = true;
-	return OK;
-}
-
 static enum err
 lm_begin(struct index *ix, bool write, struct index_txn **out)
 {
 	struct lm *lm = lm_of(ix);
-	unsigned long long commits;
 	struct lm_txn *t;
-	enum err e;
 	int rc;
 
 	if (atomic_load(&lm->broken))
 		return ERR_CORRUPT;
 	t = enter(lm, write);
-	do {
-		commits = atomic_load(&lm->commits);
-		if (t) {
-			rc = renew(lm, t);
-		} else {
-			t = calloc(1, sizeof(*t));
-			rc = t ? begin(lm, write ? 0 : MDB_RDONLY, &t->txn)
-			       : ENOMEM;
-		}
-		e = translate(rc);
-		if (!e && (e = look(lm, t, write, commits)) == ERR_BUSY)
-			mdb_txn_reset(t->txn);
-	} while (e == ERR_BUSY);
-	if (e) {
+	if (t) {
+		rc = renew(lm, t);
+	} else {
+		t = calloc(1, sizeof(*t));
+		rc = t ? begin(lm, write ? 0 : MDB_RDONLY, &t->txn) : ENOMEM;
+	}
+	if (rc) {
 		free_txn(lm, t);
 		leave(lm);
-		return e;
+		return translate(rc);
 	}
 	t->base.ix = ix;
 	t->base.write = write;
@@ -369,7 +435,6 @@ lm_commit(struct index_txn *txn)
 		lm_abort(txn);
 		return ERR_CORRUPT;
 	}
-	atomic_fetch_add(&lm->commits, 1);
 	TRAPPED(lm, rc, mdb_txn_commit(t->txn));
 	e = outcome(txn, rc);
 	/* LMDB freed it, unless an assertion took us out of the middle: then
@@ -391,88 +456,83 @@ to_mdb(struct index_bytes b)
 	return (MDB_val){ b.len, (void *)(uintptr_t)b.p };
 }
 
-/* Ready to ask LMDB for the row at `key` in a write transaction. */
-static enum err
-vet(struct index_txn *txn, enum index_table table, struct index_bytes key,
-    bool beside)
+/* Low half of XXH3-64 of the value, its seed XXH3-64 of the key, whose seed
+ * is the table's number and the format's; big-endian, behind the value. */
+static uint32_t
+row_sum(enum index_table t, struct index_bytes key, const void *val, size_t len)
 {
-	struct lm_txn *t = txn_of(txn);
-	struct lmdb_tree *tree;
-	enum err e;
+	uint64_t seed = hash64(key.p, key.len, ROW_FORMAT << 8 | (uint64_t)t);
 
-	if (atomic_load(&lm_of(txn->ix)->broken))
-		return ERR_CORRUPT;
-	if ((e = t->failed) || (e = table_of(t, table, &tree)) ||
-	    (e = lmdb_tree_vet(tree, key, beside)))
-		t->failed = e;
-	return e;
+	return (uint32_t)hash64(val, len, seed);
 }
 
-/* What LMDB says in a write transaction, if it is what was put. */
+/* What LMDB says of a row, if it is the row that was put. */
 static enum err
-take_row(enum index_table table, MDB_val k, MDB_val v, struct index_bytes *key,
+take_row(enum index_table t, MDB_val k, MDB_val v, struct index_bytes *key,
     struct index_bytes *val)
 {
-	*key = (struct index_bytes){ k.mv_data, k.mv_size };
-	*val = (struct index_bytes){ v.mv_data, v.mv_size };
-	return row_check(table, *key, val);
+	struct index_bytes kb = { k.mv_data, k.mv_size };
+	size_t len = v.mv_size - SUM_BYTES;
+	struct rd r;
+
+	/* The lengths first: they may be damaged as well. */
+	if (k.mv_size < 1 || k.mv_size > INDEX_KEY_MAX ||
+	    v.mv_size < SUM_BYTES || len > INDEX_VALUE_MAX)
+		return ERR_CORRUPT;
+	rd_init(&r, (const uint8_t *)v.mv_data + len, SUM_BYTES);
+	if (rd_be(&r, SUM_BYTES) != row_sum(t, kb, v.mv_data, len))
+		return ERR_CORRUPT;
+	*key = kb;
+	*val = (struct index_bytes){ v.mv_data, len };
+	return OK;
 }
 
 static enum err
-lm_get(struct index_txn *txn, enum index_table table, struct index_bytes key,
+lm_get(struct index_txn *txn, enum index_table t, struct index_bytes key,
     struct index_bytes *val)
 {
 	struct lm *lm = lm_of(txn->ix);
-	MDB_val k = to_mdb(key), v;
-	struct lmdb_tree *tree;
-	enum err e;
+	MDB_val k = to_mdb(key), v = { 0 };
 	int rc;
 
-	if (!txn->write) {
-		e = table_of(txn_of(txn), table, &tree);
-		return e ? e : lmdb_tree_get(tree, key, val);
-	}
-	if ((e = vet(txn, table, key, false)))
-		return e;
-	TRAPPED(lm, rc, mdb_get(txn_of(txn)->txn, lm->dbi[table], &k, &v));
-	return rc ? outcome(txn, rc) : take_row(table, k, v, &key, val);
+	if (atomic_load(&lm->broken))
+		return ERR_CORRUPT;
+	TRAPPED(lm, rc, mdb_get(txn_of(txn)->txn, lm->dbi[t], &k, &v));
+	return rc ? outcome(txn, rc) : take_row(t, k, v, &key, val);
 }
 
 static enum err
-lm_put(struct index_txn *txn, enum index_table table, struct index_bytes key,
+lm_put(struct index_txn *txn, enum index_table t, struct index_bytes key,
     struct index_bytes val)
 {
 	struct lm *lm = lm_of(txn->ix);
-	MDB_val k = to_mdb(key), v = { val.len + ROW_SUM_BYTES, NULL };
-	uint32_t sum = row_sum(table, key, val.p, val.len);
-	enum err e;
+	MDB_val k = to_mdb(key), v = { val.len + SUM_BYTES, NULL };
 	struct wr w;
 	int rc;
 
-	if ((e = vet(txn, table, key, false)))
-		return e;
+	if (atomic_load(&lm->broken))
+		return ERR_CORRUPT;
 	TRAPPED(lm, rc,
-	    mdb_put(txn_of(txn)->txn, lm->dbi[table], &k, &v, MDB_RESERVE));
+	    mdb_put(txn_of(txn)->txn, lm->dbi[t], &k, &v, MDB_RESERVE));
 	if (rc)
 		return outcome(txn, rc);
 	wr_init(&w, v.mv_data, v.mv_size);
 	wr_bytes(&w, val.p, val.len);
-	wr_be(&w, sum, ROW_SUM_BYTES);
+	wr_be(&w, row_sum(t, key, val.p, val.len), SUM_BYTES);
 	assert(!w.bad);
 	return OK;
 }
 
 static enum err
-lm_del(struct index_txn *txn, enum index_table table, struct index_bytes key)
+lm_del(struct index_txn *txn, enum index_table t, struct index_bytes key)
 {
 	struct lm *lm = lm_of(txn->ix);
 	MDB_val k = to_mdb(key);
-	enum err e;
 	int rc;
 
-	if ((e = vet(txn, table, key, true)))
-		return e;
-	TRAPPED(lm, rc, mdb_del(txn_of(txn)->txn, lm->dbi[table], &k, NULL));
+	if (atomic_load(&lm->broken))
+		return ERR_CORRUPT;
+	TRAPPED(lm, rc, mdb_del(txn_of(txn)->txn, lm->dbi[t], &k, NULL));
 	return outcome(txn, rc);
 }
 
@@ -481,55 +541,43 @@ lm_cursor_close(struct index_cursor *cursor)
 {
 	struct lm_cursor *c = (struct lm_cursor *)cursor;
 
-	if (c->cursor)
-		mdb_cursor_close(c->cursor);
+	mdb_cursor_close(c->cursor);
 	free(c);
 }
 
-/* lm_seek() where changes are. */
 static enum err
-seek_changed(struct index_txn *txn, struct lm_cursor *c,
-    struct index_bytes from, struct index_bytes *key, struct index_bytes *val)
+lm_seek(struct index_txn *txn, enum index_table t, struct index_bytes from,
+    struct index_cursor **out, struct index_bytes *key, struct index_bytes *val)
 {
 	struct lm *lm = lm_of(txn->ix);
-	MDB_val k = to_mdb(from), v;
+	MDB_val k = to_mdb(from), v = { 0 };
+	struct lm_cursor *c;
 	enum err e;
 	int rc;
 
-	if ((e = vet(txn, c->t, from, true)))
-		return e;
-	TRAPPED(lm, rc,
-	    mdb_cursor_open(txn_of(txn)->txn, lm->dbi[c->t], &c->cursor));
-	if (!rc)
-		TRAPPED(lm, rc,
-		    mdb_cursor_get(c->cursor, &k, &v,
-			from.len ? MDB_SET_RANGE : MDB_FIRST));
-	return rc ? outcome(txn, rc) : take_row(c->t, k, v, key, val);
-}
-
-static enum err
-lm_seek(struct index_txn *txn, enum index_table table, struct index_bytes from,
-    struct index_cursor **out, struct index_bytes *key, struct index_bytes *val)
-{
-	struct lmdb_tree *tree;
-	struct lm_cursor *c;
-	enum err e;
-
+	if (atomic_load(&lm->broken))
+		return ERR_CORRUPT;
 	c = malloc(sizeof(*c));
 	if (!c)
 		return ERR_NOMEM;
 	c->base.txn = txn;
-	c->t = table;
-	c->cursor = NULL;
-	if (txn->write)
-		e = seek_changed(txn, c, from, key, val);
-	else if (!(e = table_of(txn_of(txn), table, &tree)))
-		e = lmdb_tree_seek(tree, from, &c->path, key, val);
-	if (e)
+	c->t = t;
+	TRAPPED(
+	    lm, rc, mdb_cursor_open(txn_of(txn)->txn, lm->dbi[t], &c->cursor));
+	if (rc) {
+		free(c);
+		return outcome(txn, rc);
+	}
+	TRAPPED(lm, rc,
+	    mdb_cursor_get(
+		c->cursor, &k, &v, from.len ? MDB_SET_RANGE : MDB_FIRST));
+	e = rc ? outcome(txn, rc) : take_row(t, k, v, key, val);
+	if (e) {
 		lm_cursor_close(&c->base);
-	else
-		*out = &c->base;
-	return e;
+		return e;
+	}
+	*out = &c->base;
+	return OK;
 }
 
 static enum err
@@ -538,40 +586,25 @@ lm_next(struct index_cursor *cursor, struct index_bytes *key,
 {
 	struct lm *lm = lm_of(cursor->txn->ix);
 	struct lm_cursor *c = (struct lm_cursor *)cursor;
-	MDB_val k, v;
-	enum err e;
+	MDB_val k = { 0 }, v = { 0 };
 	int rc;
 
-	if (!c->cursor)
-		return lmdb_tree_next(&c->path, key, val);
 	if (atomic_load(&lm->broken))
 		return ERR_CORRUPT;
-	/* The next row is in the same leaf, or in the one beside it. */
-	TRAPPED(lm, rc, mdb_cursor_get(c->cursor, &k, &v, MDB_GET_CURRENT));
-	if (!rc && (e = vet(cursor->txn, c->t,
-			(struct index_bytes){ k.mv_data, k.mv_size }, true)))
-		return e;
-	if (!rc)
-		TRAPPED(lm, rc, mdb_cursor_get(c->cursor, &k, &v, MDB_NEXT));
+	TRAPPED(lm, rc, mdb_cursor_get(c->cursor, &k, &v, MDB_NEXT));
 	return rc ? outcome(cursor->txn, rc) : take_row(c->t, k, v, key, val);
 }
 
 static enum err
-lm_count(struct index_txn *txn, enum index_table table, uint64_t *out)
+lm_count(struct index_txn *txn, enum index_table t, uint64_t *out)
 {
 	struct lm *lm = lm_of(txn->ix);
-	struct lmdb_tree *tree;
 	MDB_stat stat;
-	enum err e;
 	int rc;
 
-	if ((e = table_of(txn_of(txn), table, &tree)))
-		return e;
-	if (!txn->write) {
-		*out = tree->entries;
-		return OK;
-	}
-	TRAPPED(lm, rc, mdb_stat(txn_of(txn)->txn, lm->dbi[table], &stat));
+	if (atomic_load(&lm->broken))
+		return ERR_CORRUPT;
+	TRAPPED(lm, rc, mdb_stat(txn_of(txn)->txn, lm->dbi[t], &stat));
 	if (!rc)
 		*out = stat.ms_entries;
 	return outcome(txn, rc);
@@ -590,19 +623,12 @@ static enum err
 lm_clear(struct index_txn *txn)
 {
 	struct lm *lm = lm_of(txn->ix);
-	struct lmdb_tree *tree;
-	enum err e;
 	int rc = 0;
 
 	if (atomic_load(&lm->broken))
 		return ERR_CORRUPT;
-	for (unsigned i = 0; i < INDEX_TABLES && !rc; i++) {
-		/* LMDB will read all of its branches. */
-		if ((e = table_of(txn_of(txn), i, &tree)) ||
-		    (e = lmdb_tree_vet_all(tree)))
-			return e;
+	for (unsigned i = 0; i < INDEX_TABLES && !rc; i++)
 		rc = empty(lm, txn_of(txn)->txn, lm->dbi[i]);
-	}
 	return outcome(txn, rc);
 }
 
@@ -622,10 +648,6 @@ lm_close(struct index *ix)
 	}
 	if (lm->env)
 		mdb_env_close(lm->env);
-	if (lm->map.base)
-		munmap((void *)(uintptr_t)lm->map.base, LMDB_MAP_BYTES);
-	if (lm->map.seen)
-		munmap(lm->map.seen, LMDB_MAP_BYTES / lm->map.page_bytes);
 	pthread_mutex_destroy(&lm->lock);
 	free(lm);
 }
@@ -633,10 +655,17 @@ lm_close(struct index *ix)
 static void
 lm_warm(struct index *ix, uint64_t max)
 {
-	int fd;
+	off_t end = max < MAP_BYTES ? (off_t)max : (off_t)MAP_BYTES;
+	mdb_filehandle_t fd;
+	struct stat st;
 
-	if (!mdb_env_get_fd(lm_of(ix)->env, &fd))
-		lmdb_file_warm(fd, max);
+	if (mdb_env_get_fd(lm_of(ix)->env, &fd) || fstat(fd, &st))
+		return;
+	if (end > st.st_size)
+		end = st.st_size;
+	for (off_t at = 0; at < end; at += WARM_STEP)
+		if (posix_fadvise(fd, at, WARM_STEP, POSIX_FADV_WILLNEED))
+			return;
 }
 
 static const struct index_ops lm_ops = {
@@ -662,7 +691,7 @@ open_env(struct lm *lm, const char *path)
 
 	if ((rc = mdb_env_create(&lm->env)) ||
 	    (rc = mdb_env_set_assert(lm->env, on_assert)) ||
-	    (rc = mdb_env_set_mapsize(lm->env, LMDB_MAP_BYTES)) ||
+	    (rc = mdb_env_set_mapsize(lm->env, MAP_BYTES)) ||
 	    (rc = mdb_env_set_maxdbs(lm->env, INDEX_TABLES)) ||
 	    (rc = mdb_env_set_maxreaders(lm->env, READERS_MAX)))
 		return rc;
@@ -672,51 +701,6 @@ open_env(struct lm *lm, const char *path)
 		return rc;
 	/* Readers that died hold back pages for ever. */
 	return mdb_reader_check(lm->env, &dead);
-}
-
-/* Our own map, and a byte for each of its pages: address space, of which no
- * more is used than is met. */
-static enum err
-open_map(struct lm *lm)
-{
-	MDB_stat stat;
-	void *base, *seen;
-	int fd, rc;
-
-	if ((rc = mdb_env_stat(lm->env, &stat)) ||
-	    (rc = mdb_env_get_fd(lm->env, &fd)))
-		return translate(rc);
-	lm->map.page_bytes = stat.ms_psize;
-	base = mmap(NULL, LMDB_MAP_BYTES, PROT_READ, MAP_SHARED, fd, 0);
-	if (base == MAP_FAILED)
-		return err_from_errno(errno);
-	lm->map.base = base;
-	(void)!madvise(base, LMDB_MAP_BYTES, MADV_RANDOM); /* as LMDB's own */
-	seen = mmap(NULL, LMDB_MAP_BYTES / lm->map.page_bytes,
-	    PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-	    -1, 0);
-	if (seen == MAP_FAILED)
-		return err_from_errno(errno);
-	lm->map.seen = seen;
-	return OK;
-}
-
-/* LMDB's own trees, before it is let near them.  Either there is no table yet,
- * or there are all of them: LMDB would make one whose name is damaged anew. */
-static enum err
-vet_own(struct lm *lm, MDB_txn *txn)
-{
-	struct lm_txn t = { .txn = txn };
-	struct lmdb_tree *tree;
-	enum err e;
-
-	if ((e = look(lm, &t, true, 0)) ||
-	    (e = lmdb_tree_vet_all(&t.at.free)) ||
-	    (e = lmdb_tree_vet_all(&t.at.names)))
-		return e;
-	for (unsigned i = 0; !e && t.at.names.depth && i < INDEX_TABLES; i++)
-		e = table_of(&t, i, &tree);
-	return e;
 }
 
 static int
@@ -730,31 +714,29 @@ open_table(struct lm *lm, MDB_txn *txn, unsigned i)
 }
 
 /* Make or find the tables.  Finding all of them writes nothing. */
-static enum err
+static int
 open_tables(struct lm *lm)
 {
 	MDB_txn *txn;
-	enum err e;
 	int rc;
 
 	rc = begin(lm, 0, &txn);
 	if (rc)
-		return translate(rc);
-	e = vet_own(lm, txn);
-	for (unsigned i = 0; i < INDEX_TABLES && !e; i++)
-		e = translate(open_table(lm, txn, i));
-	if (e) {
+		return rc;
+	for (unsigned i = 0; i < INDEX_TABLES && !rc; i++)
+		rc = open_table(lm, txn, i);
+	if (rc) {
 		mdb_txn_abort(txn);
-		return e;
+		return rc;
 	}
 	TRAPPED(lm, rc, mdb_txn_commit(txn));
-	return translate(rc);
+	return rc;
 }
 
 enum err
 index_lmdb_open(const char *path, struct index **out)
 {
-	enum err e = lmdb_file_check(path);
+	enum err e = check_file(path);
 	bool fresh = e == ERR_ABSENT;
 	struct lm *lm;
 
@@ -767,11 +749,9 @@ index_lmdb_open(const char *path, struct index **out)
 	pthread_mutex_init(&lm->lock, NULL);
 	e = translate(open_env(lm, path));
 	if (!e)
-		e = open_map(lm);
-	if (!e)
-		e = open_tables(lm);
+		e = translate(open_tables(lm));
 	if (!e && fresh)
-		e = lmdb_file_sync_dir(path);
+		e = sync_dir(path);
 	if (e) {
 		lm_close(&lm->base);
 		return e;
@@ -779,4 +759,21 @@ index_lmdb_open(const char *path, struct index **out)
 	keep_ahead(lm);
 	*out = &lm->base;
 	return OK;
+}
+
+enum err
+index_lmdb_set_aside(const char *path)
+{
+	char data[PATH_BYTES], damaged[PATH_BYTES], lock[PATH_BYTES];
+	enum err e;
+
+	if ((e = join(data, path, "data.mdb")) ||
+	    (e = join(damaged, path, "data.mdb.damaged")) ||
+	    (e = join(lock, path, "lock.mdb")))
+		return e;
+	if (rename(data, damaged))
+		return err_from_errno(errno);
+	if (unlink(lock) && errno != ENOENT)
+		return err_from_errno(errno);
+	return sync_dir(path);
 }
