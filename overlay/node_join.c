@@ -194,8 +194,8 @@ join_link_failed(struct node *n, const struct peer *p)
 			n->seek_us = min_us(n->seek_us,
 			    n->now_us + node_jitter(n, SEEK_FAILED_US));
 	}
-	if (!k || k->dead_us)
-		return;
+	if (!k || k->dead_us || relay_detour(n, &k->peer.id))
+		return; /* or it is known, and gone round */
 	known_suspect(n, k);
 	/* Through others at once: waiting brings nothing. */
 	if (k->tries == 0)

@@ -198,7 +198,8 @@ probe_send(struct node *n, struct known *k)
 		if (!msg_ping_encode(&m, frame, sizeof(frame), &len))
 			assert(!"a ping fits");
 	}
-	if (!d || k->tries || d->retry_us <= n->now_us)
+	if (!d || k->tries + 1u >= n->config.probe_tries ||
+	    d->retry_us <= n->now_us)
 		out_frame_direct(n, &k->peer, frame, len);
 	if (d) {
 		struct known *via = known_find(n, &d->via);
