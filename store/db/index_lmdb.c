@@ -704,27 +704,37 @@ open_env(struct lm *lm, const char *path)
 }
 
 static int
-open_table(struct lm *lm, MDB_txn *txn, unsigned i)
+open_table(struct lm *lm, MDB_txn *txn, unsigned i, unsigned flags)
 {
 	int rc;
 
-	TRAPPED(
-	    lm, rc, mdb_dbi_open(txn, table_name[i], MDB_CREATE, &lm->dbi[i]));
+	TRAPPED(lm, rc, mdb_dbi_open(txn, table_name[i], flags, &lm->dbi[i]));
 	return rc;
 }
 
-/* Make or find the tables.  Finding all of them writes nothing. */
+/* Find the tables, or make them all: one that is missing beside others has a
+ * damaged name, and an empty one in its place would hide that.  Finding all of
+ * them writes nothing. */
 static int
 open_tables(struct lm *lm)
 {
+	unsigned found = 0;
 	MDB_txn *txn;
 	int rc;
 
 	rc = begin(lm, 0, &txn);
 	if (rc)
 		return rc;
-	for (unsigned i = 0; i < INDEX_TABLES && !rc; i++)
-		rc = open_table(lm, txn, i);
+	for (unsigned i = 0; i < INDEX_TABLES && !rc; i++) {
+		rc = open_table(lm, txn, i, 0);
+		found += rc == 0;
+		if (rc == MDB_NOTFOUND)
+			rc = 0;
+	}
+	if (!rc && found && found < INDEX_TABLES)
+		rc = MDB_CORRUPTED;
+	for (unsigned i = 0; i < INDEX_TABLES && !rc && !found; i++)
+		rc = open_table(lm, txn, i, MDB_CREATE);
 	if (rc) {
 		mdb_txn_abort(txn);
 		return rc;

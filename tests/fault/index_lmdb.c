@@ -175,6 +175,43 @@ a_row_is_key_value_and_sum(void **state)
 	free(bytes);
 }
 
+/* LMDB would make a new, empty table in its place. */
+static void
+a_table_whose_name_is_damaged_is_not_made_anew(void **state)
+{
+	struct fixture *f = *state;
+	unsigned found = 0;
+	struct index *ix = NULL;
+	char path[128];
+	uint8_t *bytes;
+	uint64_t used;
+	int fd;
+
+	fill(f->ix, 10);
+	index_close(f->ix);
+	f->ix = NULL;
+	snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	used = used_bytes(fd);
+	bytes = malloc((size_t)used);
+	assert_non_null(bytes);
+	assert_int_equal(pread(fd, bytes, used, 0), used);
+	/* Wherever it stands: in the page in use, and in older ones. */
+	for (uint64_t at = 0; at + 7 <= used; at++)
+		if (memcmp(bytes + at, "entries", 7) == 0) {
+			assert_int_equal(pwrite(fd, "f", 1, (off_t)at), 1);
+			found++;
+		}
+	close(fd);
+	free(bytes);
+	assert_true(found > 0);
+	assert_int_equal(index_lmdb_open(f->dir, &ix), ERR_CORRUPT);
+	assert_null(ix);
+	assert_int_equal(index_lmdb_set_aside(f->dir), OK);
+	assert_int_equal(index_lmdb_open(f->dir, &f->ix), OK);
+}
+
 static void
 a_truncated_file_is_corrupt_and_not_a_crash(void **state)
 {
@@ -405,6 +442,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_table_whose_name_is_damaged_is_not_made_anew),
 		TEST(a_row_is_key_value_and_sum),
 		TEST(a_truncated_file_is_corrupt_and_not_a_crash),
 		TEST(zeroed_or_wrong_meta_pages_are_corrupt),
