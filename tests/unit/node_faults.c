@@ -112,6 +112,37 @@ one_that_slept_claims_nothing_until_it_has_asked(void **state)
 	}
 }
 
+/* It does not find out that it is alone, so that only the ends of the leases
+ * keep it and its neighbours from claiming the same keys. */
+static void
+who_is_cut_off_stops_claiming_before_others_begin(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed < 9; seed++) {
+		struct net_test *t = net_new_test(12, 3, seed);
+		struct id own;
+		bool taken = false;
+
+		t->patient = 4;
+		net_join_at_once(t);
+		net_run(t, (30 + seed) * SEC);
+		own = t->node[4].peer.id;
+		own.b[31] ^= 1;
+		t->node[4].group = 1;
+		assert_true(node_is_home(t->node[4].node, &own, t->now_us));
+		for (unsigned i = 0; i < 40 * 8; i++) {
+			net_run(t, SEC / 8);
+			net_check_key(t, &own); /* nobody, or one */
+			for (unsigned x = 0; x < t->count; x++)
+				taken |= x != 4 && node_is_home(t->node[x].node,
+						       &own, t->now_us);
+		}
+		assert_true(taken);
+		assert_false(node_is_home(t->node[4].node, &own, t->now_us));
+		net_free_test(t);
+	}
+}
+
 static void
 who_says_goodbye_is_replaced_at_once(void **state)
 {
@@ -400,6 +431,8 @@ main(void)
 		cmocka_unit_test(a_broken_pair_stays_in_each_others_leaf_set),
 		cmocka_unit_test(
 		    one_that_slept_claims_nothing_until_it_has_asked),
+		cmocka_unit_test(
+		    who_is_cut_off_stops_claiming_before_others_begin),
 		cmocka_unit_test(who_says_goodbye_is_replaced_at_once),
 		cmocka_unit_test(who_is_revoked_is_dropped_and_stays_out),
 		cmocka_unit_test(contacts_that_do_not_answer_are_passed_over),

@@ -42,6 +42,7 @@ struct net_test {
 	struct rng rng;
 	uint64_t seed, now_us, seq, digest, events;
 	unsigned count, half;
+	unsigned patient; /* this one asks six times; 0: none */
 	uint32_t loss_ppm, dup_ppm;
 	uint64_t latency_min_us, latency_max_us;
 	bool tells_failures; /* like TCP: a dead host is noticed */
@@ -330,6 +331,8 @@ net_start(struct net_test *t, unsigned x)
 		.boot = t->now_us,
 	};
 
+	if (t->patient && x == t->patient)
+		c.probe_tries = 6;
 	node_free(t->node[x].node);
 	assert_int_equal(node_new(&c, &t->node[x].node), OK);
 	t->node[x].up = true;
