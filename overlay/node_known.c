@@ -92,7 +92,9 @@ known_get(struct node *n, const struct peer *p)
 	const struct routing_entry *e;
 
 	if (k) {
-		if (p->addr.port && k->peer.addr.port == 0)
+		/* What was only hearsay yields to newer hearsay. */
+		if (p->addr.port &&
+		    (k->peer.addr.port == 0 || k->heard_us == 0))
 			k->peer.addr = p->addr;
 		return k;
 	}

@@ -100,7 +100,9 @@ sim_home(struct sim *s, const struct id *key, uint32_t side_of)
 static bool
 lying_peer(const struct sim *s, const struct peer *p)
 {
-	uint32_t i = sim_find(s, p);
+	/* By its id: it may have lied about its address, too. */
+	const struct peer who = { .id = p->id };
+	uint32_t i = sim_find(s, &who);
 
 	return i != SIM_NONE && s->node[i].lie;
 }
