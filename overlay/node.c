@@ -87,7 +87,6 @@ node_heard(struct node *n, const struct origin *o)
 	struct known *k = known_find(n, &o->peer.id);
 	struct routing_entry *e;
 
-	n->heard_any = true;
 	if (k && o->relayed) {
 		k->said_us = k->used_us = n->now_us;
 	} else if (k) {
@@ -164,7 +163,6 @@ ping_got(
 	if (k && k->dead_us && !k->gone &&
 	    n->now_us - k->dead_us >= n->config.probe_wait_us) {
 		k->dead_us = 0;
-		k->used_us = 0;
 		k->probing = false;
 		n->counters.false_deaths += k->was_leaf;
 		leaves_consider(n, &k->peer);

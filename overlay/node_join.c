@@ -12,7 +12,11 @@
  * Who was never ready becomes so only if a member of its leaf set says that it
  * is: else a few that join at once, and know only each other, could build an
  * island in the middle of a ring.  If none is for ORPHAN_US (the whole ring
- * was started at once, or nobody answers at all) it goes on without. */
+ * was started at once) it goes on without.
+ *
+ * Who was given contacts and reaches none is not ready, however long it lasts:
+ * somewhere they may be a ring, and claim what we would.  When the last contact
+ * is revoked, we are alone indeed. */
 #include "overlay/node_private.h"
 
 #include <assert.h>
@@ -319,11 +323,13 @@ set_ready(struct node *n, bool ready)
 void
 join_check(struct node *n)
 {
-	if (n->stage == STAGE_SEEKING && !n->heard_any &&
-	    n->now_us >= n->orphan_us) {
-		n->stage = STAGE_JOINED; /* nobody is there: on our own */
+	if (n->stage == STAGE_SEEKING && n->contact_n == 0) {
+		n->stage = STAGE_JOINED; /* all of them revoked: alone */
 		n->joined_us = n->now_us;
 	}
+	if (n->stage == STAGE_JOINED && !n->was_ready && n->contact_n &&
+	    leaf_set_count(n->leaves) == 0)
+		n->stage = STAGE_SEEKING; /* they died before we were in */
 	if (n->stage == STAGE_PROBING && !is_waiting_for_leaves(n)) {
 		if (leaf_set_count(n->leaves)) {
 			n->stage = STAGE_JOINED;

@@ -269,7 +269,6 @@ known_heard(struct node *n, struct known *k)
 {
 	struct routing_entry *e = routing_table_find(n->table, &k->peer.id);
 
-	n->heard_any = true;
 	k->heard_us = k->said_us = k->used_us = n->now_us;
 	if (e)
 		e->heard_us = n->now_us;

@@ -155,9 +155,12 @@ leaves_consider(struct node *n, const struct peer *p)
 	k = known_get(n, p);
 	if (!k || k->revoked || k->gone || k->candidate)
 		return;
-	if (k->dead_us &&
-	    (n->now_us - k->used_us < DEAD_RETRY_US || k->probing))
-		return;
+	if (k->dead_us) {
+		if (k->probing || n->now_us - k->dead_us < DEAD_RETRY_US ||
+		    n->now_us - k->listed_us < DEAD_RETRY_US)
+			return;
+		k->listed_us = n->now_us;
+	}
 	k->candidate = true;
 	if (k->probing) { /* for another purpose: this one comes first */
 		k->probing = k->measuring = false;

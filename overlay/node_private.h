@@ -40,8 +40,7 @@
 /* Frames from one that said goodbye, still under way. */
 #define GONE_QUIET_US (5 * NODE_SECOND)
 #define REVOKED_MAX 64u
-/* With contacts given and not one of all peers heard for so long, we are on
- * our own: a machine alone must work. */
+/* When no leaf has been ready for so long, nobody will be first: we may. */
 #define ORPHAN_US (60 * NODE_SECOND)
 /* A peer may send so many frames that are none before its link is closed: a
  * newer version's new kind is no crime. */
@@ -97,6 +96,7 @@ struct known {
 	uint64_t said_us; /* ... or through a relay that we use */
 	uint64_t used_us; /* when we last had to do with it */
 	uint64_t dead_us; /* found dead then; 0: alive */
+	uint64_t listed_us; /* dead, and asked since others list it */
 	uint64_t ghost_us; /* dead, but may hold leases until then */
 	uint64_t odd_us; /* its digest differs since; 0: it does not */
 	uint64_t asked_us; /* LEAVES asked of or volunteered to it */
@@ -173,8 +173,7 @@ struct node {
 	enum stage stage;
 	bool ready, was_ready;
 	uint64_t claimless_us; /* ready without a lease since; 0: not so */
-	uint64_t orphan_us; /* then we are on our own */
-	bool heard_any;
+	uint64_t orphan_us; /* ready then, also if no leaf is */
 
 	struct leaf_set *leaves;
 	struct routing_table *table;
